@@ -12,7 +12,7 @@ from crossreid.evaluation.protocols import PROTOCOLS
 
 
 def asked_records(split: Split, images: int) -> list[Record]:
-    """Return test images of query identities, without junk and distractors; at most `images` per tracklet, spread out."""
+    """Return test images of query identities, without junk and distractors; at most `images` per tracklet, spread."""
     junk = PROTOCOLS[split.protocol].junk
     asked = {record.identity for record in split.query} - set(junk)
     found = tracklets_of(record for record in split.test if record.identity in asked)

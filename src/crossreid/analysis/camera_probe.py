@@ -1,9 +1,9 @@
 """Camera bias: how well a linear probe predicts the camera from embeddings of identities that it was not fitted on.
 
 Source: Porrello et al., "Robust Re-Identification by Multiple Views Knowledge Distillation", ECCV 2020. Traces of a
-    camera in an embedding (light, background, height) bring images of different identities together and pull images of
-    one identity apart. The probe is that of `crossreid.analysis.probes`: identities are split, and the regularisation
-    is chosen on separate identities.
+camera in an embedding (light, background, height) bring images of different identities together and pull images of one
+identity apart. The probe is that of `crossreid.analysis.probes`: identities are split, and the regularisation is chosen
+on separate identities.
 """
 
 from __future__ import annotations

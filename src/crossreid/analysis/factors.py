@@ -32,7 +32,7 @@ class Factors:
     columns: Mapping[str, np.ndarray]
 
     def take(self, rows: np.ndarray) -> Factors:
-        """Return those of a mask or of indices."""
+        """Return the images that a mask or indices select."""
         index = np.arange(len(self.records))[rows]
         return Factors(
             tuple(self.records[i] for i in index), {name: values[index] for name, values in self.columns.items()}
@@ -72,7 +72,7 @@ def read_factors(world: Path) -> Factors:
 
 
 def numbers_of(factors: Factors, group: str) -> dict[str, np.ndarray]:
-    """Return the numeric factors of a group, `(N, k)` each: red, green, blue of a colour, sine and cosine of an angle."""
+    """Return the numeric factors of a group, `(N, k)` each: red, green, blue of a colour, sine, cosine of an angle."""
     found: dict[str, np.ndarray] = {}
     for name, values in factors.columns.items():
         prefix, _, rest = name.partition("_")

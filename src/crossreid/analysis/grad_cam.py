@@ -2,9 +2,9 @@
 classifying.
 
 Source: Selvaraju et al., "Grad-CAM", ICCV 2017. Its score is that of a class. In retrieval, the test identities have no
-    class, so the cosine similarity between the image's embedding and a direction is explained: the mean embedding of
-    its identity's test images. The layer is the feature map of a backbone's last stage, before pooling: with channels
-    A_k, `map = ReLU(sum_k mean_xy(d score / d A_k) A_k)`.
+class, so the cosine similarity between the image's embedding and a direction is explained: the mean embedding of its
+identity's test images. The layer is the feature map of a backbone's last stage, before pooling: with channels A_k,
+`map = ReLU(sum_k mean_xy(d score / d A_k) A_k)`.
 
 The length of the image's features is held constant in the gradient. Otherwise the map of a pooled and normalised
 embedding would sum to 0 whatever the network sees (the gradient of a cosine is orthogonal to the features); held
@@ -110,7 +110,9 @@ def _refuse_tokens(name: str, size: tuple[int, int], image: tuple[int, int]) -> 
 
 
 def encoder_title(name: str) -> str:
-    """Return the printed name of an encoder: the branch or stream in its module's name, or `encoder` if there is only one."""
+    """Return the printed name of an encoder: the branch or stream in its module's name, or `encoder` if it is the only
+    one.
+    """
     if stream := re.search(r"\bstreams\.(\d)", name):
         return ("shared", "specific")[int(stream.group(1))]
     silent = ("network", "encoder", "backbone", "common")

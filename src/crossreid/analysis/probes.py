@@ -6,9 +6,8 @@ The result is a share: of a number's variance (R^2), or of a category's entropy,
 frequency. The latter is the usable information of Xu et al. ("A theory of usable information under computational
 constraints", ICLR 2020) for that family of probes: a lower bound of mutual information that needs no estimator. As that
 theory requires, a probe may ignore its input: if it is no better than guessing on the images for choosing its
-regularisation, it guesses, and reads 0. Identity has no classes in common between
-identities: its probe is fitted on half of the images of each identity, or on its visible images, and tested on the
-    rest.
+regularisation, it guesses, and reads 0. Identity has no classes in common between identities: its probe is fitted on
+half of the images of each identity, or on its visible images, and tested on the rest.
 """
 
 from __future__ import annotations
@@ -199,7 +198,7 @@ def _mlps(kind: type, seed: int) -> list[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence warnings: thirty epochs are part of the regularisation, and identities are many classes with few images."""
+    """Silence warnings: few epochs are part of the regularisation, and identities are many classes with few images."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="The number of unique classes")
@@ -215,7 +214,7 @@ def _probabilities(model: Any, x: np.ndarray, size: int) -> np.ndarray:
 
 
 def standardised(features: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Standardise to `(N, D)` float64 by mean and deviation of the rows in the mask `known`, clipped at 8 deviations."""
+    """Standardise to `(N, D)` float64 by mean and deviation of the rows in the mask `known`; clip at 8 deviations."""
     mean, spread = features[known].mean(0), features[known].std(0)
     scaled = (features - mean) / np.where(spread > 1e-8, spread, 1)
     # A coordinate that hardly varied during fitting must not dominate a linear probe in the test.

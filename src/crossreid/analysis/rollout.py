@@ -1,13 +1,13 @@
 """Where a transformer looks: attention rollout, the attention of all blocks traced back to the patches.
 
 Source: Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020. With A_l the attention of block l,
-    averaged over its heads, and the residual connection counted as a half, `R_l = (A_l / 2 + I / 2) R_(l-1)`, `R_0 =
-    I`. A row of R says how much each input token contributes to an output token. The map is the mean over the patches
-    of the rows of the tokens that form the embedding: the patches, or the class token if only that is used.
+averaged over its heads, and the residual connection counted as a half, `R_l = (A_l / 2 + I / 2) R_(l-1)`, `R_0 = I`. A
+row of R says how much each input token contributes to an output token. The map is the mean over the patches of the rows
+of the tokens that form the embedding: the patches, or the class token if only that is used.
 
 It depends only on the image: unlike Grad-CAM, it does not depend on what the embedding is compared with. It needs
-    blocks that attend to the whole image, as in ViT, DeiT, DINOv2, EVA and BEiT. Swin's attend within shifted windows,
-    and have no rollout.
+blocks that attend to the whole image, as in ViT, DeiT, DINOv2, EVA and BEiT. Swin's attend within shifted windows, and
+have no rollout.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def attention_maps(
 
 
 def has_rollout(method: Network) -> bool:
-    """Return whether every encoder is a transformer whose blocks attend to the whole image, so that rollout is defined."""
+    """Return whether rollout is defined: every encoder is a transformer whose blocks attend to the whole image."""
     encoders = list(method.encoders)
     return bool(encoders) and all(_attends_to_all(encoder) for encoder in encoders)
 

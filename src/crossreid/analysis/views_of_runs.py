@@ -213,7 +213,9 @@ def _pairs(counts: Sequence[int]) -> Iterator[tuple[str, int, tuple[int, int | N
 
 
 def _tracklet_lengths(split: Split) -> list[int]:
-    """Return the number of images of each test tracklet. Raises `DataError` if there are none, or the protocol does not use them."""
+    """Return the number of images of each test tracklet. Raises `DataError` if there are none, or the protocol does not
+    use them.
+    """
     lengths = [len(tracklet.frames) for tracklet in tracklets_of(split.test)]
     if max(lengths) < 2 or len(PROTOCOLS[split.protocol].settings) > 1:
         raise DataError(
@@ -224,7 +226,7 @@ def _tracklet_lengths(split: Split) -> list[int]:
 
 
 def _networks(name: str, run: Run, untrained: bool) -> dict[str, torch.nn.Module]:
-    """Return the run's network by name; with `untrained` also with random weights and, if any, with its backbone's own."""
+    """Return the run's network by name; with `untrained` also with random and, if any, its backbone's own weights."""
     networks: dict[str, torch.nn.Module] = {name: run.method}
     if untrained:
         networks[UNTRAINED] = untrained_of(run.recipe, run.split)

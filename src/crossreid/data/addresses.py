@@ -1,9 +1,8 @@
 """Addresses: objects in stores (S3, GCS and others that fsspec knows) instead of file paths.
 
 Paths and addresses are told apart only here: `place_of` makes either from a text. `pathlib` would collapse the slashes
-    of `s3://bucket/key` and interpret `..` in keys, so an address is a separate class. It has the methods of a path
-    that records need,
-and none that would access the local file system: code that works only with files uses `Record.file`.
+of `s3://bucket/key` and interpret `..` in keys, so an address is a separate class. It has the methods of a path that
+records need, and none that would access the local file system: code that works only with files uses `Record.file`.
 """
 
 from __future__ import annotations

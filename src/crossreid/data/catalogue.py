@@ -42,9 +42,11 @@ class Citation(NamedTuple):
 class DataSet:
     """The description of a data set.
 
-    Attributes: parse: reads a copy: `parse(root, **options)`. title: its printed name. protocol: the name of its
-        evaluation protocol (`crossreid.evaluation.protocols.PROTOCOLS`); an option of the reader may
-            choose another.
+    Attributes:
+        parse: reads a copy: `parse(root, **options)`.
+        title: its printed name.
+        protocol: the name of its evaluation protocol (`crossreid.evaluation.protocols.PROTOCOLS`); an option of the
+            reader may choose another.
         official: counts of a complete copy, with the names used by `checking.counted`; also those of other values of an
             option `train_on`, with the value in place of `train`.
         licence: the terms of use, and where to get the data.

@@ -1,8 +1,8 @@
 """Batch augmentations that make colour unreliable, so that the model learns what infrared shows too.
 
 Source: Ye et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021, section 3.1. Each is
-    a pure function of normalised images `(B, 3, H, W)`, their modalities `(B,)` and a generator; each image has its own
-    draw, and what is drawn depends only on the batch size.
+a pure function of normalised images `(B, 3, H, W)`, their modalities `(B,)` and a generator; each image has its own
+draw, and what is drawn depends only on the batch size.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class RandomGrey:
 
 @dataclass(frozen=True)
 class ChannelErasing:
-    """With `probability` a rectangle of 2 to 40 % of an image's area has one random value, in [0, 1], in each channel."""
+    """With `probability`, fill a rectangle of 2 to 40 % of an image's area with one random value per channel, in [0,
+    1].
+    """
 
     probability: float = 0.5
     normalisation: Normalisation = IMAGENET
@@ -106,7 +108,7 @@ class ChannelErasing:
 
 @dataclass(frozen=True)
 class Compose:
-    """One after another, with the same generator."""
+    """Apply transforms in order, with the same generator."""
 
     transforms: Sequence[BatchTransform]
 

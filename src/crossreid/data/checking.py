@@ -1,4 +1,4 @@
-"""Verify a copy of a data set: compare what is there with what should be."""
+"""Verify a copy of a data set: compare its content with what it should contain."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 MAX_SCANS, MAX_CHUNKS = 100, 50_000
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _TIFF = (b"II*\0", b"II\0*", b"II+\0", b"MM\0*", b"MM*\0", b"MM\0+")
-# The byte that starts a segment and ends a scan or the image; or fill, 0xFF after 0xFF, the last of which may start a segment.
+# The byte that starts a segment and ends a scan or the image; or fill, 0xFF after 0xFF, the last of which may start a
+# segment.
 _MARKER, _FILL = re.compile(rb"\xff[^\x00\x01\xd0-\xd8]"), re.compile(rb"\xff+")
 _SCAN, _END = 0xDA, 0xD9
 # Markers that Pillow skips by themselves: what follows them before the first scan is read byte by byte.

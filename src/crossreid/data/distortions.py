@@ -20,7 +20,8 @@ from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.data.sending import sent
 from crossreid.options import Options
 
-# What a strength of 1 means: degrees; logarithms of size and of width over height; shear; shift as a share of the image's sides.
+# What a strength of 1 means: degrees; logarithms of size and of width over height; shear; shift as a share of the
+# image's sides.
 _ANGLE, _SIZE, _STRETCH, _SHEAR, _SHIFT = 15.0, 0.25, 0.15, 0.2, 0.1
 # Likewise for light: logarithms of the exponent, of contrast about the mean, and of brightness.
 _GAMMA, _CONTRAST, _BRIGHTNESS = 0.8, 0.6, 0.4
@@ -46,7 +47,7 @@ class DistortionOptions(Options):
 
 @dataclass(frozen=True)
 class AffineWarp:
-    """Rotate, scale, stretch, shear and shift each image at random, bilinearly; `strength` 1 means the constants above."""
+    """Rotate, scale, stretch, shear and shift images at random, bilinearly; `strength` 1 means the constants above."""
 
     strength: float = 1.0
 
@@ -80,7 +81,7 @@ def affine_matrices(drawn: np.ndarray, size: tuple[int, int] | torch.Size) -> np
 
 @dataclass(frozen=True)
 class LightShift:
-    """Change gamma, contrast about the mean, and brightness of each image at random; `strength` 1 means the constants above."""
+    """Change gamma, contrast about the mean and brightness at random; `strength` 1 means the constants above."""
 
     strength: float = 1.0
     normalisation: Normalisation = IMAGENET

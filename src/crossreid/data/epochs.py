@@ -49,7 +49,7 @@ def pair_chunks(groups: Groups, k: int) -> np.ndarray:
 
 
 def pair_turns(chunks: np.ndarray, p: int, generator: np.random.Generator) -> np.ndarray:
-    """Return the identities of each batch `(steps, P)`: P random ones with a chunk left, until fewer than P have one."""
+    """Return the identities of each batch `(steps, P)`: P random ones with a chunk left, until there are fewer."""
     left, turns = chunks.copy(), []
     while len(available := np.flatnonzero(left)) >= p:
         turns.append(generator.choice(available, p, replace=False))
@@ -78,7 +78,7 @@ def every_pair(groups: Groups, p: int, k: int, generator: np.random.Generator) -
 
 
 def each_batch_afresh(groups: Groups, p: int, k: int, steps: int, generator: np.random.Generator) -> np.ndarray:
-    """Draw each batch independently: P identities without replacement, K images of each with it, as in AGW's release."""
+    """Draw each batch independently (AGW's release): P identities without replacement, K images of each with it."""
     batches = np.empty((steps, p, k), dtype=np.int64)
     for step in range(steps):
         chosen = generator.choice(len(groups), p, replace=False)

@@ -78,7 +78,7 @@ class EvaluationBatch(NamedTuple):
 
 
 class _Loaded(NamedTuple):
-    """A batch whose images are bytes at a place in shared memory; None if there are none."""
+    """A batch whose images are bytes in a slot of shared memory; None if there are none."""
 
     place: Place | Tensor | None
     modalities: Tensor
@@ -111,7 +111,9 @@ def evaluation_batches(
     device: torch.device = CPU,
     cache: CacheChoice | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches (images `(B, 3, H, W)`, modalities `(B,)`) of the records in order; a bad image is an error that names it."""
+    """Yield batches (images `(B, 3, H, W)`, modalities `(B,)`) of the records in order; a bad image is an error that
+    names it.
+    """
     loaded = readable_batches(
         records, height=height, width=width, batch=batch, workers=workers, interpolation=interpolation,
         normalisation=normalisation, skip=False, device=device, cache=cache,
@@ -157,8 +159,8 @@ def planned_batches(
     """Yield the batches of positions among the records that `plan` lists, in its order, all from the same workers.
 
     Workers pass bytes, which are normalised where the network is: on a GPU given as `device`, images and modalities are
-        then there. With `skip`, an unreadable image is left out of its batch and listed in `bad`; otherwise it raises a
-        `DataError` that names it.
+    then there. With `skip`, an unreadable image is left out of its batch and listed in `bad`; otherwise it raises a
+    `DataError` that names it.
     """
     look = Look(height, width, interpolation)
     wanted = (records[position] for position in sorted({position for positions in plan for position in positions}))

@@ -23,7 +23,7 @@ def is_image(name: str) -> bool:
 
 
 def images_in(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """Return the files in a folder that end in one of `suffixes`, case-insensitive, sorted; none if there is no folder."""
+    """Return the files in a folder that end in one of `suffixes`, in any case, sorted; none if there is no folder."""
     if not folder.is_dir():
         return []
     return sorted(

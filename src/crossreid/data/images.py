@@ -22,12 +22,12 @@ from crossreid.data.quick_jpeg import quick
 from crossreid.data.records import DataError, PictureLevels, Record
 from crossreid.errors import CrossreidError
 
-# Pillow's names of supported formats; its JPEG also opens what it then calls MPO (several JPEGs in a file, as phones write).
-# It knows more formats, and runs other programs for some: Ghostscript for EPS.
+# Pillow's names of supported formats; its JPEG also opens what it then calls MPO (several JPEGs in a file, as phones
+# write). It knows more formats, and runs other programs for some: Ghostscript for EPS.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 MAX_PIXELS, MAX_BYTES = 64_000_000, 1 << 30
-# Bytes that decoding may take per allowed pixel: Pillow holds 4, plus 8 for a pointer to each row, which dominate in an image
-# with one column; for TIFF with 16 bits per channel, the whole data are held as well.
+# Bytes that decoding may take per allowed pixel: Pillow holds 4, plus 8 for a pointer to each row, which dominate in an
+# image with one column; for TIFF with 16 bits per channel, the whole data are held as well.
 MAX_DEPTH, _POINTER = 5, 8
 SECONDS = 20  # of computing, after which decoding is aborted
 # System errors about a name that leads to no file, rather than about a disk, a network or a limit.
@@ -99,8 +99,8 @@ def load_image(
     time. For a record with a `box`, that part is returned, in coordinates of the upright picture.
 
     Args:
-        at_least: (height, width) that suffice; a larger JPEG is then decoded at a fraction of its size, which is faster.
-            With a box the whole picture is decoded, because the box counts its pixels.
+        at_least: (height, width) that suffice; a larger JPEG is then decoded at a fraction of its size, which is
+            faster. With a box the whole picture is decoded, because the box counts its pixels.
         decoding: decodes the file's bytes; in this process by default.
         content: the file's bytes, if `content_of` has already read them.
 
@@ -269,7 +269,7 @@ def check_box(path: Place, box: tuple[int, int, int, int], width: int, height: i
 
 
 def _mend_transparency(image: ImageFile.ImageFile) -> None:
-    """Convert a PNG's transparent colour to Pillow's pixel values: it scales 2- and 4-bit grey, and cuts 16 bits to 8."""
+    """Convert a PNG's transparent colour to Pillow's pixel values: it scales 2- and 4-bit grey, cuts 16 bits to 8."""
     if image.format != "PNG" or "transparency" not in image.info or not image.tile:
         return
     raw = image.tile[0].args

@@ -1,10 +1,10 @@
 """Channel augmented joint learning as its authors released it: each visible image twice, all on normalised values.
 
 Source: the release of Ye et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021. A
-    batch has two versions of every visible image, each padded, cropped, flipped and erased independently; in the
-    second, one channel replaces all three. An infrared image has this in three of four cases; otherwise it is made grey
-    or left as it is, with equal probability. The channel values were normalised before the exchange, so a channel keeps
-    its own mean and deviation; a rectangle is erased with constants that belong to images in [0, 1].
+batch has two versions of every visible image, each padded, cropped, flipped and erased independently; in the second,
+one channel replaces all three. An infrared image has this in three of four cases; otherwise it is made grey or left as
+it is, with equal probability. The channel values were normalised before the exchange, so a channel keeps its own mean
+and deviation; a rectangle is erased with constants that belong to images in [0, 1].
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def joint_channels(
 
 
 def luma_of_normalised(images: Tensor) -> Tensor:
-    """Convert normalised `(B, 3, H, W)` to the luma of these values in all three channels, without normalising again."""
+    """Convert normalised `(B, 3, H, W)` to the luma of these values in all channels, without normalising again."""
     return (images * of_channels(LUMA, images)).sum(1, keepdim=True).expand_as(images)
 
 
@@ -78,7 +78,9 @@ def rectangle(height: int, width: int, generator: np.random.Generator) -> tuple[
 
 
 def sides_of(share: float, ratio: float, height: int, width: int) -> tuple[int, int]:
-    """Return the rounded height and width of a rectangle with that share of an image's area and that height-to-width ratio."""
+    """Return the rounded height and width of a rectangle with that share of an image's area and that height-to-width
+    ratio.
+    """
     area = share * height * width
     return round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
 

@@ -1,8 +1,8 @@
 """How 16-bit pictures become 8-bit: which of their values is black, and which is white.
 
 Thermal cameras write 16 bits and use few of the values, for example 7300 to 8199: the upper 8 bits leave five grey
-    levels. A range is given for all pictures or per camera, or taken from each picture itself; 8-bit pictures are left
-    unchanged.
+levels. A range is given for all pictures or per camera, or taken from each picture itself; 8-bit pictures are left
+unchanged.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def split_with_levels(split: Split, levels: Levels) -> Split:
 
 
 def query_levels(levels: Levels) -> PictureLevels:
-    """Return the range for a picture of an unknown camera: the given one, or with ranges per camera, the picture's own."""
+    """Return the range for a picture of an unknown camera: the given one, or if given per camera, the picture's own."""
     if levels == "full":
         return None
     return "picture" if isinstance(levels, dict) else levels
@@ -111,7 +111,9 @@ def _of_camera(levels: Levels, record: Record) -> PictureLevels:
 
 
 def as_bytes(values: np.ndarray, levels: PictureLevels) -> np.ndarray:
-    """Convert 16-bit values `(H, W)` to uint8: by default their upper 8 bits; else low and below to 0, high and above to 255."""
+    """Convert 16-bit values `(H, W)` to uint8: the upper 8 bits by default, or low and below to 0, high and above to
+    255.
+    """
     values = np.clip(values, 0, 65535)
     if levels is None:
         if values.size and 0 < int(values.max()) - int(values.min()) < NARROW:

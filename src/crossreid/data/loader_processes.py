@@ -1,7 +1,7 @@
 """Conventions between loader processes and the process that they load for: signals, passing errors, shared memory.
 
 Loading is dominated by memory: touching a page for the first time costs the system a microsecond or more, and a 256 x
-    128 image has 24 pages. So both sides reuse theirs.
+128 image has 24 pages. So both sides reuse theirs.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ def raising(loader: Iterable[Any]) -> Iterator[Any]:
     """Yield a loader's items with arrays as tensors; raise errors passed on by a worker, without its traceback."""
     for loaded in loader:
         if isinstance(loaded, DataError):
-            # A new error: raising `loaded` itself would tie this frame and its workers into a reference cycle that is freed late.
+            # A new error: raising `loaded` itself would tie this frame and its workers into a reference cycle that is
+            # freed late.
             raise DataError(*loaded.args)
         yield as_tensors(loaded)
 
 
 class Place(NamedTuple):
-    """Where a process has put a batch, and its number of images."""
+    """The slot in which a process has put a batch, and its number of images."""
 
     worker: int
     turn: int
@@ -68,7 +69,7 @@ class Place(NamedTuple):
 class SharedBatches:
     """Memory for batches of bytes that is allocated once and reused in turn, instead of per batch.
 
-    Each process has three places. Its fourth batch is requested after its second was taken, and that after the first
+    Each process has three slots. Its fourth batch is requested after its second was taken, and that after the first
     was used up: what `get` returned must be used up before the loader is asked for the next batch.
 
     Args:
@@ -88,7 +89,7 @@ class SharedBatches:
             self._memory = torch.empty(self._shape, dtype=torch.uint8).share_memory_()
 
     def put(self, images: Sequence[np.ndarray]) -> Place | Tensor:
-        """Put the images of a batch in a place; with a single process, return them directly."""
+        """Put the images of a batch in a slot; with a single process, return them directly."""
         worker = get_worker_info()
         if worker is None:
             return torch.from_numpy(np.stack(images))
@@ -98,7 +99,7 @@ class SharedBatches:
         return place
 
     def get(self, place: Place | Tensor) -> Tensor:
-        """Return the images at a place, `(N, ...)` uint8."""
+        """Return the images in a slot, `(N, ...)` uint8."""
         if isinstance(place, Tensor):
             return place
         assert self._memory is not None

@@ -85,7 +85,9 @@ def looks_at(
 
 
 def said_by_exif(path: Path) -> tuple[float | None, str, tuple[int, int]]:
-    """Return time (seconds since 1970 UTC) and device from EXIF, and the size (width, height) of the upright picture in pixels."""
+    """Return time (seconds since 1970 UTC) and device from EXIF, and the size (width, height) of the upright picture in
+    pixels.
+    """
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -102,7 +104,7 @@ def said_by_exif(path: Path) -> tuple[float | None, str, tuple[int, int]]:
 
 
 def exif_seconds(taken: object, offset: object = None) -> float | None:
-    """Parse `2026:11:21 08:30:00`, in UTC without an offset such as `+02:00`, into seconds since 1970 UTC; else None."""
+    """Parse `2026:11:21 08:30:00`, UTC without an offset such as `+02:00`, into seconds since 1970 UTC, or None."""
     try:
         moment = datetime.strptime(str(taken).strip("\0 "), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
     except ValueError:

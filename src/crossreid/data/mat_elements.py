@@ -1,9 +1,8 @@
-"""The elements of a MATLAB file of version 5 to 7, followed and checked before SciPy reads any.
+"""The elements of a MATLAB file of version 5 to 7, walked through and checked before SciPy reads any.
 
 SciPy's reader uses the type and the length of an element as indices and sizes in C: a damaged file can kill the process
 without a message. So the elements are first walked through here: tags, types, dimensions and lengths must be
-consistent.
-Format: MathWorks, "MAT-File Format", level 5.
+consistent. Format: MathWorks, "MAT-File Format", level 5.
 """
 
 from __future__ import annotations

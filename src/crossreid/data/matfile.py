@@ -44,7 +44,7 @@ def _first(names: Collection[str], present: Collection[str]) -> str | None:
 
 
 def _of_version_5(content: bytes) -> dict[str, Callable[[], np.ndarray]]:
-    """Return the variables of a file of version 5 to 7 by name, each read when called; for equal names the last counts."""
+    """Return the variables of a version 5 to 7 file by name, each read when called; for equal names the last counts."""
 
     def reading(variable: Any) -> Callable[[], np.ndarray]:
         # Only this variable, because nothing else in the file has been checked.

@@ -23,7 +23,7 @@ _THOUSANDTHS = tuple(round(1000 * weight) for weight in LUMA)
 
 
 class Table(NamedTuple):
-    """The draws for N images: whole numbers `(N, 10)` int64 in the order of `table_of`, jitter scales `(N, 3)` float32."""
+    """The draws for N images: integers `(N, 10)` int64 in the order of `table_of`, jitter scales `(N, 3)` float32."""
 
     whole: Tensor
     scales: Tensor
@@ -111,7 +111,9 @@ class NetworkInput:
 
 
 def _luma(images: Tensor) -> Tensor:
-    """Return the luma of bytes `(N, H, W, 3)`, truncated to whole levels, in all three channels; exact, computed in thousandths."""
+    """Return the luma of bytes `(N, H, W, 3)`, truncated to whole levels, in all three channels; exact, computed in
+    thousandths.
+    """
     red, green, blue = (channel.int() * weight for channel, weight in zip(images.unbind(3), _THOUSANDTHS, strict=True))
     grey = ((red + green + blue) // 1000).to(torch.uint8)
     return grey[..., None].expand_as(images)

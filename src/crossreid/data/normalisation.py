@@ -69,14 +69,16 @@ IMAGENET = Normalisation()
 
 
 def normalise(planes: np.ndarray, scale: np.ndarray, shift: np.ndarray, *, out: np.ndarray) -> None:
-    """Write `(3, H, W)` uint8 times `scale` minus `shift` into `out`: three passes over one image, which stays in cache."""
+    """Write `(3, H, W)` uint8 times `scale` minus `shift` into `out`: three passes over an image in cache."""
     np.copyto(out, planes)
     out *= scale
     out -= shift
 
 
 def roomy(shape: Sequence[int]) -> Tensor:
-    """Allocate float32 values, aligned like torch's. By NumPy, which uses huge pages for large arrays; torch uses small ones."""
+    """Allocate float32 values, aligned like torch's. By NumPy, which uses huge pages for large arrays; torch uses small
+    ones.
+    """
     count = 4 * math.prod(shape)
     room = np.empty(count + 64, dtype=np.uint8)
     first = -room.ctypes.data % 64
@@ -88,5 +90,5 @@ def _as_tensors(normalisation: Normalisation, like: Tensor) -> tuple[Tensor, Ten
 
 
 def of_channels(numbers: Sequence[float], like: Tensor) -> Tensor:
-    """Return a number per channel as `(3, 1, 1)`, filled on the device of `like`: a copy from the host would wait for it."""
+    """Return a number per channel as `(3, 1, 1)`, filled on the device of `like`: a copy would wait for it."""
     return torch.cat([like.new_full((1, 1, 1), number) for number in numbers])

@@ -4,7 +4,7 @@ Keys, endpoints and profiles are fsspec's own configuration (FSSPEC_S3_ENDPOINT_
 variables) and never pass through here. fsspec is imported at the first access to an address.
 
 A store replaces an object as a whole, so writes need no temporary name: what a killed process had not finished does not
-    exist. A multipart write may leave parts in the store that no reader sees; its lifecycle rules remove them.
+exist. A multipart write may leave parts in the store that no reader sees; its lifecycle rules remove them.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ _OPENING = threading.Lock()
 
 
 def _after_fork() -> None:
-    """In a child, a lock held by a thread of the parent would be held for ever; the parent's file systems stay
-    untouched.
+    """Give a child new locks, because one held by a thread of the parent would be held for ever; leave the parent's
+    file systems untouched.
 
     They are kept, because closing one would remove its sockets from the loop that parent and child share.
     """

@@ -82,7 +82,7 @@ def user_folder() -> Path:
 
 
 class PixelCache:
-    """Images of some records, by place; it can be passed to other processes, which map the same memory.
+    """Images of some records, by position; it can be passed to other processes, which map the same memory.
 
     Attributes:
         places: for each record, where its pixels are: (file, row); without images that cannot be decoded.

@@ -23,8 +23,8 @@ MOST = 16_000_000
 _START, _JFIF, _MULTIPLE = b"\xff\xd8", b"JFIF\0", b"MPF\0"
 _APP0, _APP2, _SCAN = 0xE0, 0xE2, 0xDA
 _BASELINE, _PROGRESSIVE = 0xC0, 0xC2
-# Segments that do not change the meaning of pixels: tables, restarts, comments, other programs'. They exclude EXIF and XMP (0xE1),
-# and Adobe's (0xEE), which defines the colours.
+# Segments that do not change the meaning of pixels: tables, restarts, comments, other programs'. They exclude EXIF and
+# XMP (0xE1), and Adobe's (0xEE), which defines the colours.
 _PASSED_OVER = frozenset((0xDB, 0xC4, 0xDD, 0xFE, _APP0, _APP2, *range(0xE3, 0xEE), 0xEF))
 
 

@@ -1,8 +1,7 @@
 """Read the bytes of a batch's images before they are needed, so that loading does not wait for a store's latency.
 
 A loader process knows which batches it gets, so while it decodes one, threads read the rest of it and the next. Files
-are read when
-they are decoded: the system reads ahead by itself.
+are read when they are decoded: the system reads ahead by itself.
 """
 
 from __future__ import annotations

@@ -67,7 +67,9 @@ class Record:
 
     @property
     def name(self) -> str:
-        """Return the picture's path; for a part of it with the box as a media fragment, `PATH#xywh=LEFT,TOP,WIDTH,HEIGHT`."""
+        """Return the picture's path; for a part of it with the box as a media fragment,
+        `PATH#xywh=LEFT,TOP,WIDTH,HEIGHT`.
+        """
         if self.box is None:
             return self.path.as_posix()
         left, top, right, bottom = self.box

@@ -107,7 +107,7 @@ class IdentitySampler:
         return options.epoch
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
-        """Return this process's batches of an epoch: `steps_in(epoch)` arrays of record indices, identity by identity."""
+        """Return this process's batches of an epoch: `steps_in(epoch)` arrays of record indices, by identity."""
         p, k = self.options.identities, self.options.images
         generator = self._generator(epoch)
         if self.options.epoch == "identities":
@@ -132,7 +132,9 @@ def by_modality(records: Iterable[Record], balance: str) -> bool:
 
 
 def balanced_groups(records: Sequence[Record], balance: str) -> tuple[list[list[np.ndarray]], tuple[str, ...], int]:
-    """Return the images of each identity as in `crossreid.data.epochs`, who is left out, and the kinds that each must have."""
+    """Return the images of each identity as in `crossreid.data.epochs`, who is left out, and the kinds that each must
+    have.
+    """
     balanced = by_modality(records, balance)
     groups: dict[str, dict[int, list[int]]] = {identity: {} for identity in labels_of(records)}
     for index, record in enumerate(records):

@@ -61,7 +61,7 @@ def sent_ahead(loaded: Iterable[Any], make: Callable[[Any], Made], device: torch
 
 
 def _handed_over(made: Made, stream: torch.cuda.Stream, device: torch.device) -> Made:
-    """Make the current stream wait for the other one's result, and keep its memory until the current one is done with it."""
+    """Make the current stream wait for the other one's result, and keep its memory until the current one is done."""
     present = torch.cuda.current_stream(device)
     present.wait_stream(stream)
     for tensor in tensors_in(made):

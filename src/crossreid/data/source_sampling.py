@@ -95,7 +95,7 @@ class SourceSampler:
         return max(1, usable // (options.identities * options.images))
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
-        """Return this process's batches of an epoch: `steps_in(epoch)` arrays of record indices, identity by identity."""
+        """Return this process's batches of an epoch: `steps_in(epoch)` arrays of record indices, by identity."""
         p, k = self.options.identities, self.options.images
         generator = np.random.default_rng((self.seed, epoch))
         streams = [_Stream(groups, k, self.options, generator) for groups in self.groups]
@@ -136,7 +136,7 @@ def turns_by_share(shares: np.ndarray, count: int, steps: int, generator: np.ran
 
 
 class _Stream:
-    """The identities of one source, one after another, and K images of each, drawn according to the sampler's options."""
+    """The identities of one source in sequence, and K images of each, drawn according to the sampler's options."""
 
     def __init__(
         self, groups: Sequence[Sequence[np.ndarray]], k: int, options: SamplerOptions, generator: np.random.Generator

@@ -22,7 +22,7 @@ def summary_table(split: Split, sizes: Sizes | None = None) -> Table:
     table = Table(title="what is in it", caption="three numbers are minimum, median and maximum")
     table.add_column("", no_wrap=True)
     for name in shown:
-        table.add_column(name, justify="right", overflow="fold")  # where there is no room, no figure is cut
+        table.add_column(name, justify="right", overflow="fold")  # in a narrow terminal, figures are folded, not cut
     described = [facts(records, sizes or {}) for records in shown.values()]
     for fact in described[0] if described else ():
         values = [facts_of[fact] for facts_of in described]
@@ -60,7 +60,7 @@ def _size(record: Record, sizes: Sizes) -> tuple[int, int]:
 
 
 def _range(values: Sequence[int]) -> str:
-    """`least/median/most`; one number where all are the same."""
+    """Return `least/median/most`; one number if all are equal."""
     if not values:
         return ""
     least, most = min(values), max(values)

@@ -73,7 +73,7 @@ def tracklet_name(record: Record) -> str:
 
 
 def tracklets_of(records: Iterable[Record]) -> list[Tracklet]:
-    """Return the tracklets of records, in the canonical order of their first images; an image without one is its own."""
+    """Return the tracklets of records, in canonical order of their first images; an image without one is its own."""
     groups: dict[str, list[Record]] = {}
     for record in in_order(records):
         groups.setdefault(tracklet_name(record), []).append(record)

@@ -277,7 +277,7 @@ class _TrainImages(Dataset):
         return across_cameras([np.array(cameras[camera]) for camera in sorted(cameras)], count, generator)
 
     def _readable(self, index: int) -> tuple[np.ndarray, Record, list[str]]:
-        """Return an image or, if it cannot be read and that is allowed, the next of its tracklet, then of its identity."""
+        """Return an image or, if it is unreadable and that is allowed, the next of its tracklet, then identity."""
         record = self.records[index]
         try:
             return self._loaded(index), record, []

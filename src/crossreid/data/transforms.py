@@ -1,8 +1,8 @@
 """From a decoded image to network input; each transform is a pure function of the image and a generator.
 
 Drawing and applying are separate: `TrainTransform.drawn` makes every draw where the image is decoded, and the draws are
-    applied to single images here, or to whole batches on a device in `network_input`. Transforms of the channels of
-    whole batches are in `channels`, except `grey_version`, which evaluation needs too.
+applied to single images here, or to whole batches on a device in `network_input`. Transforms of the channels of whole
+batches are in `channels`, except `grey_version`, which evaluation needs too.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class TrainTransform:
         Pseudo-infrared, and the steps before it, are applied at once: they take a random number per pixel.
         """
         image = resized(image, self.height, self.width, self.interpolation)
-        # Every draw is made whatever the options, so that changing one augmentation does not change the draws of others.
+        # Every draw is made whatever the options, so that changing one augmentation does not change the draws of
+        # others.
         flip, erase, grey, pseudo = generator.random(4).tolist()
         top, left = generator.integers(0, 2 * self.pad + 1, size=2).tolist()
         scales = [1 + self.jitter * value for value in generator.uniform(-1, 1, size=3).tolist()]
@@ -189,8 +190,8 @@ def grey_of_normalised(images: Tensor) -> Tensor:
     """Convert normalised `(B, 3, H, W)` to the luma of the normalised channels, three times, without normalising again.
 
     This is what a release computes that takes the luma of a tensor after normalising: three equal channels, with
-        another range than `grey_version` has, because the deviations of the colours differ. It is constant for the
-        gradient.
+    another range than `grey_version` has, because the deviations of the colours differ. It is constant for the
+    gradient.
     """
     luma = of_channels(NORMALISED_LUMA, images)
     return (images.detach() * luma).sum(1, keepdim=True).expand_as(images)

@@ -1,8 +1,7 @@
 """Embeddings from any tool: a file of queries and a file of gallery entries, in one of four formats.
 
 * `.npz` with the arrays `embeddings (N, D)` and `identities (N,)`, and, if known, `cameras`, `modalities`, `frames`,
-`names`,
-  `roles`, `tracklets`; a run's features.npz is one of these;
+  `names`, `roles`, `tracklets`; a run's features.npz is one of these;
 * `.npy` of the embeddings, with a `.csv` of the same name beside it: one row per embedding, columns `identity` and, if
   known, `camera`, `modality`, `frame`, `name`;
 * `.safetensors` with the same names as in the `.npz`; identities that are text are a JSON list in its metadata;
@@ -254,7 +253,9 @@ def _whole(path: Path, name: str, values: Any) -> np.ndarray | None:
 
 
 def _identities(path: Path, values: Any) -> np.ndarray:
-    """Return identities as text; whole numbers in floating point become integers, so that 7.0 matches 7 on the other side."""
+    """Return identities as text; whole numbers in floating point become integers, so that 7.0 matches 7 on the other
+    side.
+    """
     given = np.asarray(values)
     if given.dtype.kind == "f":
         wrong = ~np.isfinite(given) | (given != np.floor(given))

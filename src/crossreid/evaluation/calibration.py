@@ -56,7 +56,7 @@ class Curve:
         return Curve(scores, moved_to(prior, self(scores), before))
 
     def thinned(self, most: int) -> Curve:
-        """Return the curve with at most `most` points (2 or more), each chosen where it is farthest from those before."""
+        """Return the curve with at most `most` points (2 or more), each chosen where the error is largest so far."""
         if len(self.scores) <= most:
             return self
         kept = [0, len(self.scores) - 1]
@@ -111,10 +111,9 @@ class Calibration:
 
     A score at or above a threshold is accepted. `thresholds` are for pairs: at most that share of pairs of two
     identities is accepted. `nearest` are for the nearest entry of a gallery: at most that share of queries without a
-    match is accepted. The other
-    fields say where they come from: `prior`, `method` (isotonic or platt), the model's `fingerprint`, `data` (of the
-        pairs), and `measured` by pair. `others` are the calibrations for comparisons with sets (tracklets), by `Kind`.
-        `entries` by pair is the number of gallery entries that `nearest` was measured with.
+    match is accepted. The other fields say where they come from: `prior`, `method` (isotonic or platt), the model's
+    `fingerprint`, `data` (of the pairs), and `measured` by pair. `others` are the calibrations for comparisons with
+    sets (tracklets), by `Kind`. `entries` by pair is the number of gallery entries that `nearest` was measured with.
     """
 
     curves: Mapping[str, Curve]
@@ -129,7 +128,9 @@ class Calibration:
     entries: Mapping[str, int] = field(default_factory=dict)
 
     def probability(self, scores: np.ndarray, query: Modality, gallery: Modality) -> np.ndarray:
-        """Return the probabilities of cosine similarities, in the same shape. Raises `DataError` for a pair without a curve."""
+        """Return the probabilities of cosine similarities, in the same shape. Raises `DataError` for a pair without a
+        curve.
+        """
         name = pair_name(query, gallery)
         if name not in self.curves:
             raise DataError(
@@ -156,7 +157,7 @@ class Calibration:
         return kept[name][rate]
 
     def of_sets(self, *, query: bool = True, gallery: bool = True) -> Calibration:
-        """Return the calibration for queries, galleries or both as sets (tracklets); that for images if there is none."""
+        """Return the calibration for queries, galleries or both as sets (tracklets), or for images if there is none."""
         kind: Kind = "sets" if query and gallery else "set-image" if query or gallery else "images"
         return self.others.get(kind, self)
 

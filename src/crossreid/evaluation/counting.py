@@ -1,10 +1,10 @@
 """Compute ranks by counting, for blocks of queries at once, on any device and without waiting for it.
 
 The rank of a match is 1 plus the number of kept entries ahead of it: nearer ones, and equally near ones earlier in the
-    gallery. So one pass over the distances counts for all matches of a query at once, and nothing is sorted. On CUDA
-    the pass is one kernel if Triton is available (`crossreid.evaluation.fused_counting`); elsewhere whole blocks are
-    compared, with the same result.
-Nothing here reads a value from the device: the largest number of matches is known on the host beforehand.
+gallery. So one pass over the distances counts for all matches of a query at once, and nothing is sorted. On CUDA the
+pass is one kernel if Triton is available (`crossreid.evaluation.fused_counting`); elsewhere whole blocks are compared,
+with the same result. Nothing here reads a value from the device: the largest number of matches is known on the host
+beforehand.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Steps:
 
 
 def isotonic_steps(scores: np.ndarray, same: np.ndarray, weights: np.ndarray | None = None) -> Steps:
-    """Regress whether pairs show one identity `(n,)` bool isotonically on their scores `(n,)`, equally weighted by default."""
+    """Isotonic regression of whether pairs show one identity `(n,)` bool on scores `(n,)`, unweighted by default."""
     from sklearn.isotonic import IsotonicRegression
 
     order = np.argsort(scores, kind="stable")
@@ -98,7 +98,8 @@ def _platt(scores: np.ndarray, same: np.ndarray, weights: np.ndarray) -> Curve:
     wrong = np.bincount(cell_of, weights=weights * (1 - target))
     centre, spread = float(cells.mean()), float(cells.std()) or 1.0
     column = ((cells - centre) / spread)[:, None]
-    # A target between 0 and 1 means both labels with shares of the weight; weights sum to n, for the solver's tolerance.
+    # A target between 0 and 1 means both labels with shares of the weight; weights sum to n, for the solver's
+    # tolerance.
     fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(
         np.concatenate([column, column]),
         np.repeat([1, 0], len(cells)),

@@ -35,7 +35,7 @@ def as_embeddings(embeddings: np.ndarray | Tensor, what: str = "embeddings") -> 
 
 
 def as_rows(embeddings: np.ndarray | Tensor, what: str) -> Tensor:
-    """The same, without checking the values."""
+    """As `as_embeddings`, without checking the values."""
     tensor = torch.from_numpy(np.ascontiguousarray(embeddings)) if isinstance(embeddings, np.ndarray) else embeddings
     tensor = tensor.detach()
     if tensor.ndim != 2:
@@ -91,8 +91,7 @@ def order_blocks(
     """As `distance_blocks`, but with numbers that merely order the gallery of each query as its distances do.
 
     They are -q.g of unit vectors under cosine and |g|^2 / 2 - q.g otherwise, from one matrix product. A row with NaN or
-    infinity is
-    not an error: all its numbers are NaN or infinite too.
+    infinity is not an error: all its numbers are NaN or infinite too.
     """
     left, right = _of_one_kind(as_rows(query, "query embeddings"), as_rows(gallery, "gallery embeddings"), metric)
     copies, originals = repeated_rows(right)

@@ -193,7 +193,7 @@ def write_table(table: pa.Table, path: Place) -> str:
 
 
 def write_rows(path: Place, parts: Iterable[np.ndarray], shape: tuple[int, int], about: Mapping[str, str]) -> None:
-    """Write a safetensors file of one tensor, `embeddings` `(N, D)` float32, part by part, so that it need not fit in memory."""
+    """Write a safetensors file of one tensor, `embeddings` `(N, D)` float32, in parts, so it need not fit in memory."""
     entry = {"dtype": "F32", "shape": list(shape), "data_offsets": [0, 4 * shape[0] * shape[1]]}
     header = json.dumps({"__metadata__": dict(about), "embeddings": entry}, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)

@@ -49,7 +49,7 @@ class Exclusion:
         return f"{self.description}, where known ({unknown} of {len(known)} queries have no camera)"
 
     def among(self, cameras: Iterable[int]) -> Exclusion:
-        """The same rule with `camera` written as places, for queries of these cameras."""
+        """Return the same rule with `camera` written as pairs of cameras, for queries of these cameras."""
         if not self.camera:
             return self
         same = tuple((camera, camera) for camera in sorted({int(camera) for camera in cameras} - {0}))
@@ -62,12 +62,12 @@ SAME_CAMERA = Exclusion("same camera, whoever it shows", camera=True)
 
 
 def same_camera_within(frames: int) -> Exclusion:
-    """The rule for videos: an identity's images from the query's camera at most `frames` away count as the query itself."""
+    """Return the rule for videos: exclude an identity's images from the query's camera at most `frames` away."""
     return Exclusion(f"same identity and camera within {frames} frames", identity_and_camera=True, frames=frames)
 
 
 def same_place(*pairs: tuple[int, int]) -> Exclusion:
-    """The rule that queries of the first camera of each pair skip the gallery of the second."""
+    """Return the rule that queries of the first camera of each pair skip the gallery of the second."""
     text = ", ".join(f"queries of camera {query} skip camera {gallery}" for query, gallery in pairs)
     return Exclusion(f"same place ({text})", places=tuple(pairs))
 

@@ -1,5 +1,5 @@
-"""The counting of `crossreid.evaluation.counting` as one Triton kernel: each distance is read once for all matches of a
-query.
+"""The counting of `crossreid.evaluation.counting` as one Triton kernel: each distance is read once for all matches of
+a query.
 
 A program handles one query, some of its candidates and a part of the gallery. Most parts of a gallery are farther than
 all candidates; a tile of distances is compared with each candidate only if its nearest distance is not.

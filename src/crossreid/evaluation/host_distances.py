@@ -28,7 +28,7 @@ def finite_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
 
 
 def number_rows(embeddings: np.ndarray, what: str) -> np.ndarray:
-    """The same, without checking the values."""
+    """As `finite_rows`, without checking the values."""
     rows = np.ascontiguousarray(embeddings)
     if np.ndim(embeddings) != 2:
         raise CrossreidError(f"{what}: expected an array (N, D), found shape {np.shape(embeddings)}.")
@@ -61,7 +61,8 @@ def refuse_non_finite_rows(rows: np.ndarray, what: str) -> None:
 def host_distance_blocks(
     query: np.ndarray, gallery: np.ndarray, metric: str = "euclidean", *, rows: int | None = None, few: bool = False
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield `(rows of the query, their distances (rows, G))` of finite query `(Q, D)` and gallery `(G, D)` of one precision.
+    """Yield `(rows of the query, their distances (rows, G))` of finite query `(Q, D)` and gallery `(G, D)` of one
+    precision.
 
     A block is valid until the next one is requested. With `few`, no compiled code is loaded.
     Raises `CrossreidError` for an unknown metric and zero rows under cosine.
@@ -118,7 +119,7 @@ def _compared(query: np.ndarray, gallery: np.ndarray, metric: str) -> tuple[np.n
 def _products(
     query: np.ndarray, gallery: np.ndarray, rows: int | None, finish: Callable[[slice, np.ndarray], None]
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks of q.g, finished in place; equal rows of the gallery get equal columns."""
+    """Yield blocks of q.g, finished in place; equal rows of the gallery get equal columns."""
     copies, originals = repeated_rows(gallery)
     # At least 64 rows, else reading the gallery costs more than multiplying.
     step = min(len(query), rows or max(64, (1 << 24) // len(gallery)))
@@ -146,7 +147,7 @@ def _finish_compiled(found: np.ndarray, metric: str, ours: np.ndarray, theirs: n
 
 
 def _finish(found: np.ndarray, metric: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-    """The same in NumPy, with the same rounding."""
+    """As `_finish_compiled`, in NumPy, with the same rounding."""
     if metric == "cosine":
         np.subtract(1, found, out=found)
         return

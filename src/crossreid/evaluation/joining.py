@@ -1,4 +1,4 @@
-"""Join two files: who is query and who gallery, which numbers are cameras, and which queries are also in the gallery."""
+"""Join two files: who is query and who gallery, which numbers are cameras, which queries are also in the gallery."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _by_role(side: Side, role: str, say: Say) -> Side:
 
 
 def _numbered(sides: tuple[Side, ...], plan: Protocol, say: Say) -> tuple[Side, ...]:
-    """Return the sides with cameras counted from 1, as everywhere here: 0 is a camera if other numbers occur with it."""
+    """Return the sides with cameras counted from 1, as elsewhere here: 0 is a camera if other numbers occur with it."""
     known = [np.unique(s.cameras[s.cameras != UNKNOWN]) if s.cameras is not None else np.zeros(0, int) for s in sides]
     numbers = np.unique(np.concatenate(known))
     if not len(numbers) or numbers[0] != 0:
@@ -151,7 +151,7 @@ def _require(side: Side, plan: Protocol, say: Say) -> None:
 
 
 def _without_selves(features: Features, plan: Protocol, leave_self_out: bool, say: Say) -> Features:
-    """Return features in which a query shares a tracklet with its own copy in the gallery, so that the copy is left out."""
+    """Return features in which a query shares a tracklet with its own copy in the gallery, so that it is left out."""
     assert features.tracklets is not None
     codes, queries = _codes(features), features.roles == "query"
     equal: dict[int, list[int]] = {}
@@ -191,7 +191,7 @@ def _excluded(features: Features, plan: Protocol, query: int, entry: int) -> boo
 
 
 def _codes(features: Features) -> np.ndarray:
-    """Return `(N,)` uint64, equal if identity and embedding are equal to the last bit, else almost certainly different."""
+    """Return `(N,)` uint64, equal if identity and embedding are bit-identical, otherwise almost certainly different."""
     values = np.ascontiguousarray(features.embeddings)
     words = values.view(np.uint32 if values.dtype == np.float32 else np.uint64)
     weights = np.random.default_rng(0).integers(1, 1 << 62, words.shape[1] + 1, dtype=np.uint64) | np.uint64(1)

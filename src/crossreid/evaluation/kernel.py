@@ -113,7 +113,7 @@ def rank_rows(
 
 @compiled()
 def measure_rows(ranks, trapezoid, first, precision, penalty, matches):
-    """Fill the last four, each `(R,)`, from the ranks `(R, M)` of matches, ascending in each row with zeros in between."""
+    """Fill the last four, each `(R,)`, from the ranks `(R, M)` of matches, ascending per row with zeros in between."""
     for q in range(len(ranks)):
         running, count, last = 0.0, 0, 0
         first[q] = 0
@@ -244,7 +244,7 @@ def _settled(keys, key, here, row, start, bound, at):
 
 @compiled()
 def _counted(row, mask, masked, near, where, keys):
-    """The same by keys, for several matches that are not all equally near."""
+    """As `_compared`, by keys, for several matches that are not all equally near."""
     count = len(near)
     low = near[0]
     scale = row.dtype.type(65532) / (near[count - 1] - low)
@@ -280,7 +280,7 @@ def _counted(row, mask, masked, near, where, keys):
 
 @compiled()
 def _searched(row, mask, masked, near, where):
-    """The same for many matches: each entry is located among the sorted matches, and the positions are summed up."""
+    """As `_compared`, for many matches: each entry is located among the sorted matches, and positions are summed."""
     count = len(near)
     positions = np.zeros(count + 1, dtype=np.int64)
     for i in range(row.size):

@@ -29,9 +29,8 @@ class Ranking:
 
     `first`: the rank that counts for CMC, 1-based, 0 if skipped; `average_precision` and `inverse_penalty` (INP):
     float64 in (0, 1], NaN if skipped; `matches` and `kept`: numbers of kept entries of the query's identity and of all;
-    `nearest`, if
-    requested: the distance of the nearest kept entry, infinite if there is none. `positions`: the number of possible
-        ranks (gallery entries, or gallery identities if first images count).
+    `nearest`, if requested: the distance of the nearest kept entry, infinite if there is none. `positions`: the number
+    of possible ranks (gallery entries, or gallery identities if first images count).
     """
 
     positions: int
@@ -53,7 +52,7 @@ class Ranking:
 
     @property
     def cmc(self) -> np.ndarray:
-        """Return `(positions,)` float64: the share of valid queries found at rank 1, 2, ..., all NaN if none is valid."""
+        """Return `(positions,)` float64: the share of valid queries found at rank 1, 2, ..., NaN if none is valid."""
         found = np.bincount(self.first[self.valid], minlength=self.positions + 1)[1:]
         with np.errstate(invalid="ignore"):
             return np.cumsum(found) / np.float64(found.sum())

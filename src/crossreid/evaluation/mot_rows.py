@@ -1,4 +1,4 @@
-"""Rows of MOT Challenge, for ground truth and tracks: `frame, id, left, top, width, height[, flag, class, visibility]`."""
+"""Rows of MOT Challenge, in truth and tracks: `frame, id, left, top, width, height[, flag, class, visibility]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from crossreid.data.records import DataError
 
 PEDESTRIAN = 1
-# Ground-truth classes that are neither required nor wrong to find: people on vehicles, static people, distractors, reflections.
+# Ground-truth classes that are neither required nor wrong to find: people on vehicles, static people, distractors,
+# reflections.
 DISTRACTORS = (2, 7, 8, 12)
 
 

@@ -31,7 +31,8 @@ class Rows:
         self.scale = None if metric == "euclidean" else self._inverse_lengths()
         longest = 1.0 if self.scale is not None else float(self.squares.max())
         self.grain = 2.0 ** (math.frexp(1.5 * max(longest, 1e-200))[1] - 36)
-        # (D + 3) u (|a| + |b|)^2 bounds the error of |a|^2 + |b|^2 - 2 a.b; twice that for rows normalised in this precision.
+        # (D + 3) u (|a| + |b|)^2 bounds the error of |a|^2 + |b|^2 - 2 a.b; twice that for rows normalised in this
+        # precision.
         share = (self.given.shape[1] + 16) * torch.finfo(self.given.dtype).eps / (2 if self.scale is None else 1)
         lengths = self.squares.sqrt()
         self.error = (share * (lengths + lengths.max()) ** 2).double() + self.grain
@@ -81,7 +82,7 @@ def nearest_neighbours(rows: Rows, k: int, shown: int) -> tuple[Tensor, Tensor]:
     """Return the k nearest of each row `(N, k)`, including itself, and the largest squared distance from each `(N,)`
     float64.
 
-    Rows from index `shown` on are no neighbours, unless there are fewer than k others; then they follow by index.
+    Rows from index `shown` on are not neighbours, unless there are fewer than k others; then they follow by index.
     """
     nearest, largest = [], []
     sought = min(k, shown)
@@ -101,7 +102,9 @@ def nearest_neighbours(rows: Rows, k: int, shown: int) -> tuple[Tensor, Tensor]:
 
 
 def _nearest_of(rows: Rows, own: Tensor, squares: Tensor, k: int) -> Tensor:
-    """Return the indices `(R, k)` of the k nearest of the rows `own`, from their approximate squared distances `(R, M)`."""
+    """Return the indices `(R, k)` of the k nearest of the rows `own`, from their approximate squared distances
+    `(R, M)`.
+    """
     error = rows.error[own]
     some = min(k + _MORE, squares.shape[1])
     near, places = squares.topk(some, dim=1, largest=False)

@@ -40,7 +40,7 @@ def true_accept_rate(nearest: np.ndarray, right: np.ndarray, mated: np.ndarray, 
 
 
 def distance_threshold(impostors: np.ndarray, rate: float) -> float:
-    """Return the largest distance below which at most the share `rate` of distances `(n,)` lies; infinite if all may."""
+    """Return the largest distance below which at most the share `rate` of distances `(n,)` lies; infinity for all."""
     allowed = int(np.floor(rate * len(impostors) + 1e-9))
     return float(np.partition(impostors, allowed)[allowed]) if allowed < len(impostors) else float(np.inf)
 

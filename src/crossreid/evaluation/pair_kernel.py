@@ -10,7 +10,7 @@ from crossreid.evaluation.compiled import compiled
 # Sums may be taken in any order, to allow several per instruction; the order is the same for every pair.
 @compiled(fastmath={"reassoc", "contract"})
 def squared_distances(rows, scale, left, right, found):
-    """Fill `found` `(n,)` float64 with |s_l x_l - s_r x_r|^2 of rows `(N, D)` and scale `(N,)`, or (0,) if all are 1."""
+    """Fill `found` `(n,)` float64 with |s_l x_l - s_r x_r|^2 of rows `(N, D)` and scale `(N,)`, or (0,) for 1."""
     for pair in range(len(left)):
         one, other = rows[left[pair]], rows[right[pair]]
         total = 0.0

@@ -2,8 +2,8 @@
 
 Queries are drawn with replacement, the same ones for both models, and each draw gives a mean difference; the interval
 holds the central share of these means (Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13). It shows
-what another sample
-of queries would do to the difference, not what another training run would: for that, compare several seeds.
+what another sample of queries would do to the difference, not what another training run would: for that, compare
+several seeds.
 """
 
 from __future__ import annotations

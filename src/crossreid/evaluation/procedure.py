@@ -1,7 +1,7 @@
 """The procedure that carries out every protocol: from features to one score per setting.
 
 For each setting: who queries and who may be in the gallery, the draw of the gallery in each trial, the ranking of each
-    draw, and the scores of the trials together.
+draw, and the scores of the trials together.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _check_names(metric: str, draw: str | None, trials: int, compare: Compare | 
 
 
 def draw_of(plan: Protocol, draw: str | None, permutations: Permutations | None) -> str | None:
-    """Return how the gallery is drawn: as requested, or as the protocol does; unchanged if the protocol does not draw."""
+    """Return how the gallery is drawn: as requested, or by the protocol; unchanged if the protocol does not draw."""
     if plan.draw is None or draw not in (None, "official"):
         return draw
     return "official" if plan.permuted and permutations is not None else plan.draw
@@ -251,7 +251,7 @@ def _rank_adjusted(
     rerank: Reranking | None,
     normalise: Normalise | None,
 ) -> dict[str, dict[int, Ranking]]:
-    """The same if distances depend on the gallery's content: each gallery separately."""
+    """As `_rank`, if distances depend on the gallery's content: each gallery separately."""
 
     import torch
 

@@ -14,8 +14,7 @@
   query, each query image stands for the gallery tracklet of its vehicle and camera, as in the release of views
   knowledge distillation (Porrello et al., ECCV 2020); two images of one tracklet are two queries.
 * Market-1501 (Zheng et al., ICCV 2015): same identity and camera excluded, identity -1 is junk, 0 are distractors; AP
-by
-  trapezoids, as in its MATLAB evaluation. Much public code uses steps instead.
+  by trapezoids, as in its MATLAB evaluation. Much public code uses steps instead.
 * MSMT17 (Wei et al., CVPR 2018): same identity and camera excluded; AP by steps, as in the public code that its figures
   come from; its lists have neither junk nor distractors.
 * ATRW plain (Li et al., ACM MM 2020): each image queries all others; images of the identity from the same camera
@@ -92,7 +91,9 @@ class Protocol:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Return what must be known about images besides their identity; without it, scores would be another protocol's."""
+        """Return what must be known about images besides their identity; without it, scores would be another
+        protocol's.
+        """
         by_camera = self.exclusion.needs_cameras or self.draw is not None
         by_camera = by_camera or any(s.several_cameras is not None for s in self.settings)
         cameras = by_camera and not self.without_cameras

@@ -91,6 +91,8 @@ VD_ABLATION: dict[tuple[str, str], Mapping[str, float]] = {
 
 
 def published_for(protocol: str, setting: str, *, earlier: bool = False) -> list[Published]:
-    """Return figures of one setting: of the methods offered here, with `earlier` also of the systems they were compared with."""
+    """Return figures of one setting: of the methods offered here, with `earlier` also of the systems they were compared
+    with.
+    """
     rows = [row for row in PUBLISHED if (row.protocol, row.setting) == (protocol, setting)]
     return [row for row in rows if earlier or row.method in OFFERED]

@@ -43,7 +43,7 @@ class QueryScores:
         return len(self.names)
 
     def values(self, key: str) -> np.ndarray:
-        """Return `(Q,)` float64: each query's value of `mAP`, `mINP` or `rank-K`, mean over trials; NaN without a match."""
+        """Return `(Q,)` float64: each query's mean `mAP`, `mINP` or `rank-K` over trials; NaN without a match."""
         if key in ("mAP", "mINP"):
             each = self.average_precision if key == "mAP" else self.inverse_penalty
         else:
@@ -54,7 +54,9 @@ class QueryScores:
         return np.where(valid > 0, total / np.maximum(valid, 1), np.nan)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row per query for JSON: fractions, and the ranks of the first correct match of all trials; null without a match."""
+        """Return a row per query for JSON: fractions, and the ranks of the first correct match of all trials; null
+        without a match.
+        """
         columns = {name: self.values(key) for key, name in _NAMES.items()}
         return [
             {
@@ -68,7 +70,9 @@ class QueryScores:
         ]
 
     def identity_rows(self) -> list[dict[str, Any]]:
-        """Return a row per identity: means over its queries with a match, and how many have none; worst average precision first."""
+        """Return a row per identity: means over its queries with a match, and how many have none; worst average
+        precision first.
+        """
         columns = {key: self.values(key) for key in _NAMES}
         found = []
         for identity in dict.fromkeys(self.identities.tolist()):

@@ -1,7 +1,7 @@
 """The ranking core: for each query the ranks of its matches, as `crossreid.evaluation.measures` defines them.
 
-No gallery is sorted: ranks are counted, by `crossreid.evaluation.kernel` on CPUs and by `crossreid.evaluation.device_ranking`
-on other devices, with the same results.
+No gallery is sorted: ranks are counted, by `crossreid.evaluation.kernel` on CPUs and by
+`crossreid.evaluation.device_ranking` on other devices, with the same results.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ def rank_distances(
 
     distances `(Q, G)` float, NumPy or torch, any device; identities `(Q,)`, `(G,)` of int or str; cameras `(Q,)`,
     `(G,)` int, needed if the exclusion rule uses them; junk `(G,)` or `(Q, G)` bool, more entries to leave out. Raises
-    `CrossreidError`
-    naming what does not fit: lengths, empty sets, NaN or infinite distances, missing cameras.
+    `CrossreidError` naming what does not fit: lengths, empty sets, NaN or infinite distances, missing cameras.
     """
     matrix = distances.detach() if is_tensor(distances) else np.asarray(distances)
     if matrix.ndim != 2:

@@ -2,19 +2,18 @@
 
 * k-reciprocal encoding (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017,
   equations 2 to 12). With N(i, k) the k + 1 nearest of query and gallery together, including the image itself, and
-    R(i, k) = {j in N(i, k): i in N(j, k)}, the set R(i, k1) is extended by R(c, k1 / 2) of each member c that has more
-    than two thirds of R(c, k1 / 2) in R(i, k1). V_i holds exp(-d_ij) of that set, normalised to sum 1, and is averaged
+  R(i, k) = {j in N(i, k): i in N(j, k)}, the set R(i, k1) is extended by R(c, k1 / 2) of each member c that has more
+  than two thirds of R(c, k1 / 2) in R(i, k1). V_i holds exp(-d_ij) of that set, normalised to sum 1, and is averaged
   over the k2 nearest of i. The new distance is (1 - weight) * (1 - sum min(V_i, V_j) / sum max(V_i, V_j)) + weight *
   d_ij. As in the authors' release, d is the squared Euclidean distance (cosine: of unit vectors) divided by the largest
-  in its row, k1 / 2 is rounded half to even, and ties are broken by index, queries before gallery. With `gallery:
-  hidden` only queries are neighbours, as in the release of IDKL for SYSU-MM01: a gallery image then has no reciprocal
-  neighbours, and its encoding is the mean of its k2 nearest queries'.
+  in its row, k1 / 2 is rounded half to even, and ties are broken by index, queries before gallery. With
+  `gallery: hidden` only queries are neighbours, as in the release of IDKL for SYSU-MM01: a gallery image then has no
+  reciprocal neighbours, and its encoding is the mean of its k2 nearest queries'.
 * alpha query expansion (Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019): a
   query becomes the sum of itself and its n nearest gallery embeddings, each times its cosine similarity to the power
   alpha, negative ones as 0; distances are cosine.
 * normalisation by group: each distance minus the mean, divided by the spread, of all distances between its query's
-group
-  (camera or modality) and its gallery entry's.
+  group (camera or modality) and its gallery entry's.
 
 All of them use the whole test set, which a deployed system may not have. Sparse where the definition is dense: only
 neighbours are stored, distances are computed one block of rows at a time, and nothing of size (Q + G) x (Q + G) exists.

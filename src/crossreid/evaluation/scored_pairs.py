@@ -1,7 +1,7 @@
 """Pairs of embeddings with their scores and whether they show one identity: the input of calibrations.
 
 Left out are pairs that a protocol leaves out; pairs of one identity by one camera, which often show the same moment and
-say nothing about other moments; pairs of one tracklet; and pairs of two images that are no queries: whether two
+say nothing about other moments; pairs of one tracklet; and pairs of two images that are not queries: whether two
 distractors are one identity is unknown.
 """
 
@@ -22,7 +22,7 @@ _BLOCK = 512  # queries at a time
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ScoredPairs:
-    """n pairs: scores `(n,)` float64 cosines; same `(n,)` bool; first, second `(n,)` int64, numbers of the identities."""
+    """n pairs: scores `(n,)` float64 cosines; same `(n,)` bool; first, second `(n,)` int64, identity numbers."""
 
     scores: np.ndarray
     same: np.ndarray
@@ -105,7 +105,9 @@ class Sides:
         return ScoredPairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
     def nearest(self, query: Modality, gallery: Modality, *, by_role: bool = False) -> Nearest:
-        """Return the nearest image of the other modality for each image of one; `by_role`: for queries, among gallery images."""
+        """Return the nearest image of the other modality for each image of one; `by_role`: for queries, among gallery
+        images.
+        """
         left, right = self._sides
         rows, columns = left.rows(query), right.rows(gallery)
         if by_role:

@@ -37,7 +37,7 @@ class TrialScore:
     open_set: Mapping[str, float] = field(default_factory=dict)
 
     def rank(self, k: int) -> float:
-        """Return the share of valid queries with a match among the first k; beyond the end of the curve, its last value."""
+        """Return the share of valid queries with a match among the first k; beyond the curve's end, its last value."""
         if k < 1:
             raise CrossreidError(f"ranks start at 1, found {k}.")
         return float(self.cmc[min(k, len(self.cmc)) - 1])
@@ -219,7 +219,7 @@ class Score:
 
 
 def conditions(score: Score) -> str:
-    """Return one line on how a score was obtained: metric, exclusion, counting, draw, trials, skipped, re-ranked or not."""
+    """Return one line on how a score was obtained: metric, exclusion, counting, draw, trials, skipped, re-ranking."""
     trials = len(score.trials)
     return (
         f"{score.metric} distance, exclusion: {score.exclusion}, CMC counts {score.counting}, "

@@ -12,7 +12,7 @@ from crossreid.processors import processors
 
 
 def in_threads(part: Callable[[slice], None], rows: int, work: int) -> None:
-    """Call `part` with slices that cover all rows; for little `work` (total operations), with one slice in this thread."""
+    """Call `part` with slices that cover all rows; for little `work` (operations), with one, in this thread."""
     threads = _threads() if work > 1 << 16 else 1
     if threads == 1:
         part(slice(0, rows))

@@ -6,8 +6,7 @@ IoU 0.5 or more; HOTA is the mean over IoU 0.05, 0.10, ... 0.95.
 
 * *within* cameras: each camera by itself, so a person may have a different number in another camera.
 * *across* cameras: the frames of the cameras one after another with one set of identities, so a person is correct only
-with
-  the same number in all of them. A box is matched only within its own camera's frame.
+  with the same number in all of them. A box is matched only within its own camera's frame.
 
 Ground-truth rows with flag 0 and classes other than pedestrians are not required; tracks on a distractor
 (`mot_rows.DISTRACTORS`) are not counted as wrong, as in MOT Challenge.
@@ -53,7 +52,7 @@ class TrackScore:
 
 @dataclass(frozen=True, slots=True)
 class TrackScores:
-    """Scores by camera, over all cameras each alone, and over all joined. With one camera the three are the same."""
+    """Scores by camera, over all cameras separately, and over all joined. With one camera the three are the same."""
 
     cameras: Mapping[str, TrackScore]
     within: TrackScore

@@ -9,7 +9,7 @@ from crossreid.evaluation.protocols import PROTOCOLS
 
 
 def unmatched_queries(split: Split) -> list[Record]:
-    """Return the query images without a match in the gallery, by the exclusion of the split's protocol; junk is no
+    """Return the query images without a match in the gallery, by the exclusion of the split's protocol; junk is not a
     query.
 
     Images of the query's identity and camera, and of its tracklet, are left out whatever their frames, so for protocols

@@ -1,9 +1,9 @@
 """Losses that align how samples relate: across modalities, and from one stream to another.
 
 Source: Ren and Zhang, "Implicit discriminative knowledge learning for visible-infrared person re-identification",
-CVPR 2024. A graph is `(N, M)` log-probabilities: each row of Euclidean distances, a softmax of them.
-Far samples weigh most in it, as published. Rows of graphs that are compared must be of the same samples, or of pairs of one
-identity: `data.composition.paired_rows` makes these of any batch.
+CVPR 2024. A graph is `(N, M)` log-probabilities: the softmax of each row of Euclidean distances.
+Far samples have the largest weight in it, as published. Rows of graphs that are compared must be of the same samples,
+or of pairs of one identity: `data.composition.paired_rows` selects these from any batch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from crossreid.losses.metric import euclidean_distances
 
 
 def relation_graph(a: Tensor, b: Tensor, *, diagonal: bool = True) -> Tensor:
-    """A(a;b): `(N, D)`, `(M, D)` to log-probabilities `(N, M)`, each row a softmax of the distances from a's row to b's.
+    """A(a;b): `(N, D)`, `(M, D)` to log-probabilities `(N, M)`, each row a softmax of the distances from a's row to
+    b's.
 
-    `diagonal` off leaves out the pairs of the same place, of which there are N = M: then `(N, N - 1)`.
+    `diagonal` off leaves out the pairs (i, i), which requires N = M; the result is `(N, N - 1)`.
     """
     distances = euclidean_distances(a, b)
     return F.log_softmax(distances if diagonal else without_diagonal(distances), dim=1)
@@ -28,7 +29,7 @@ def relation_graph(a: Tensor, b: Tensor, *, diagonal: bool = True) -> Tensor:
 def without_diagonal(square: Tensor) -> Tensor:
     """`(N, N)` to `(N, N - 1)`: each row without its own column."""
     count = len(square)
-    # Of N x N numbers in a row, those between two diagonal ones are N: the first of each group is dropped.
+    # In the flattened matrix, N numbers lie between two diagonal ones: the first of each group is dropped.
     return square.flatten()[1:].view(count - 1, count + 1)[:, :-1].reshape(count, count - 1)
 
 
@@ -45,9 +46,9 @@ def graph_alignment(
     """TGSA(a;b) = KL(A(a;a) || A(b;b)) + KL(A(a;a) || A(a;b)) + KL(A(a;b) || A(b;b)), at least 0.
 
     Args:
-        a, b: `(N, D)`, row i of both of one sample or of one identity; a is what b is to become like.
-        symmetric: each divergence both ways. diagonal: off leaves out pairs of the same place.
-        stop_gradient: let none into a.
+        a, b: `(N, D)`, row i of both of one sample or of one identity; b is to become like a.
+        symmetric: use each divergence in both directions. diagonal: off leaves out the pairs (i, i).
+        stop_gradient: pass no gradient to a.
     """
     a = a.detach() if stop_gradient else a
     own, across, other = (relation_graph(x, y, diagonal=diagonal) for x, y in ((a, a), (a, b), (b, b)))
@@ -58,7 +59,7 @@ def graph_alignment(
 def class_alignment(
     specific: Tensor, shared: Tensor, *, symmetric: bool = False, stop_gradient: bool = False
 ) -> Tensor:
-    """D_KL of the predictions that logits `(N, C)` make, specific || shared, averaged over rows: CSA, and MDR's second term."""
+    """D_KL(specific || shared) of predictions from logits `(N, C)`, averaged over rows: CSA, MDR's second term."""
     specific = specific.detach() if stop_gradient else specific
     p, q = (F.log_softmax(logits.float(), dim=1) for logits in (specific, shared))
     return graph_divergence(p, q, symmetric=symmetric)
@@ -71,20 +72,21 @@ def entropies(logits: Tensor) -> Tensor:
 
 
 def entropy_reduction(kept: Tensor, whole: Tensor, *, stop_gradient: bool = False) -> Tensor:
-    """L_e = softplus(H(kept) - H(whole)), averaged over rows: what the mask keeps should be surer of who it is.
+    """L_e = softplus(H(kept) - H(whole)), averaged over rows: the kept part should predict the identity with more
+    certainty.
 
     Args:
-        kept, whole: logits `(N, C)` of f_sp+ and of f_sp. stop_gradient: let none into `whole`.
+        kept, whole: logits `(N, C)` of f_sp+ and of f_sp. stop_gradient: pass no gradient to `whole`.
     """
     reference = entropies(whole.detach() if stop_gradient else whole)
     return F.softplus(entropies(kept) - reference).mean()
 
 
 def labels_in_both(labels: Tensor, modalities: Tensor) -> Tensor:
-    """The labels `(I,)` that are there in both modalities, ascending; how many, the device is asked for.
+    """The labels `(I,)` that occur in both modalities, ascending; their number is read from the device.
 
     Raises:
-        CrossreidError: there is none.
+        CrossreidError: there are none.
     """
     kinds = [labels[modalities == kind] for kind in (0, 1)]
     both = kinds[0][torch.isin(kinds[0], kinds[1])].unique()
@@ -94,11 +96,12 @@ def labels_in_both(labels: Tensor, modalities: Tensor) -> Tensor:
 
 
 def centre_distances(features: Tensor, labels: Tensor, modalities: Tensor, identities: Tensor | None = None) -> Tensor:
-    """Euclidean distance `(I,)` between the visible and the infrared mean of each identity that is there in both.
+    """Euclidean distance `(I,)` between the visible and the infrared mean of each identity that occurs in both.
 
     Args:
         features: `(B, D)`; labels, modalities: `(B,)`.
-        identities: the labels `(I,)` that are there in both; None finds them (`labels_in_both`), for which the device is waited for.
+        identities: the labels `(I,)` that occur in both; None finds them (`labels_in_both`), which waits for the
+            device.
     """
     squared = centre_differences(features, labels, modalities, identities).square().sum(1)
     return squared.clamp_min(1e-12).sqrt()
@@ -107,12 +110,12 @@ def centre_distances(features: Tensor, labels: Tensor, modalities: Tensor, ident
 def centre_differences(
     features: Tensor, labels: Tensor, modalities: Tensor, identities: Tensor | None = None
 ) -> Tensor:
-    """The visible less the infrared mean of each identity that is there in both, `(I, D)`, in the order of `identities`."""
+    """The visible minus the infrared mean of each identity that occurs in both, `(I, D)`, ordered as `identities`."""
     features = features.float()
     if identities is None:
         identities = labels_in_both(labels, modalities)
     own, count = labels[:, None] == identities, len(identities)
-    # Rows of other identities are summed up behind all those that count.
+    # Rows of other identities are summed in an extra row at the end.
     key = 2 * torch.where(own.any(1), own.to(torch.uint8).argmax(1), count) + modalities
     sums = features.new_zeros(2 * count + 2, features.shape[1]).index_add(0, key, features)
     counts = features.new_zeros(2 * count + 2).index_add(0, key, torch.ones_like(features[:, 0]))
@@ -129,14 +132,15 @@ def centre_reduction(
     stop_gradient: bool = False,
     identities: Tensor | None = None,
 ) -> Tensor:
-    """L_r = softplus(d(reduced) - d(normalised)), d the distance of an identity's modality centres, averaged over identities.
+    """L_r = softplus(d(reduced) - d(normalised)), d the distance of an identity's modality centres, averaged over
+    identities.
 
     Args:
-        reduced, normalised: `(B, D)`, f^- and f^. stop_gradient: let none into `normalised`.
-        identities: as `centre_distances` takes them.
+        reduced, normalised: `(B, D)`, f^- and f^. stop_gradient: pass no gradient to `normalised`.
+        identities: as in `centre_distances`.
 
     Raises:
-        CrossreidError: no identity of the batch is there in both modalities.
+        CrossreidError: no identity of the batch occurs in both modalities.
     """
     if identities is None:
         identities = labels_in_both(labels, modalities)
@@ -145,10 +149,11 @@ def centre_reduction(
 
 
 def pseudo_modalities(modalities: Tensor) -> Tensor:
-    """What the authors' release teaches the shared stream's modality classifier in place of the truth, `(B,)`.
+    """The targets `(B,)` that the authors' release uses for the shared stream's modality classifier instead of the
+    truth.
 
-    The modalities of the batch's first half, each twice, moved on by one place: of batches whose modalities take turns
-    half of them are wrong. It depends on the order of the batch and on nothing in the images.
+    The modalities of the batch's first half, each twice, shifted by one position: in batches with alternating
+    modalities, half of them are wrong. They depend on the order of the batch, not on the images.
     """
     first = modalities[: (len(modalities) + 1) // 2]
     return torch.roll(first.repeat_interleave(2), -1)[: len(modalities)]

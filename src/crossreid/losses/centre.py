@@ -1,8 +1,8 @@
-"""Centre loss: each identity has a centre that is learned, and its features are drawn to it.
+"""Centre loss: each identity has a learned centre that attracts its features.
 
-Source: Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016. The centres move
-by the rule of equation 4 and not by the optimiser, whose rate, moments and decay are not theirs. Where they start is
-not published; here an identity's is the mean of its features in the first batch that shows it.
+Source: Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016. The centres are
+updated by the rule of equation 4, not by the optimiser, whose rate, moments and decay do not apply. Their
+initialisation is not published; here it is the mean of the identity's features in the first batch that contains it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class CentreLoss(nn.Module):
         self.register_buffer("seen", torch.zeros(classes, dtype=torch.bool))
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        """`(B, D)` as given, `(B,)` int64, to a scalar."""
+        """`(B, D)`, not normalised, and `(B,)` int64, to a scalar."""
         features = features.float()
         counts = torch.zeros_like(self.centres[:, :1]).index_add_(0, labels, torch.ones_like(features[:, :1]))
         sums = torch.zeros_like(self.centres).index_add_(0, labels, features.detach())

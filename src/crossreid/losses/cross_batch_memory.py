@@ -1,7 +1,7 @@
-"""Cross-batch memory (XBM): a batch is compared with the embeddings of earlier ones as well, which drift slowly.
+"""Cross-batch memory (XBM): a batch is also compared with the embeddings of earlier batches, which drift slowly.
 
 Source: Wang et al., "Cross-batch memory for embedding learning", CVPR 2020, algorithm 1 with the contrastive loss. As
-in the authors' release the pairs within the batch, with gradient to both sides, are a term of their own from the first
+in the authors' release, the pairs within the batch, with gradient to both sides, are a separate term from the first
 step on.
 """
 
@@ -22,9 +22,9 @@ Over = Literal["anchors", "pairs"]
 
 
 def contrastive_loss(similarity: Tensor, positives: Tensor, negatives: Tensor, *, margin: float, over: Over) -> Tensor:
-    """Of cosines `(A, B)`: 1 - s of the positive pairs plus s of the negative pairs above `margin`.
+    """The contrastive loss of cosines `(A, B)`: 1 - s of positive pairs plus s of the negative pairs above `margin`.
 
-    Summed over pairs and averaged over the A anchors, as published, or with `over` pairs the mean over the positive
+    Summed over pairs and averaged over the A anchors, as published, or if `over` is `pairs` the mean over the positive
     pairs plus the mean over the negative pairs above the margin, which does not grow with the memory.
     """
     violating = negatives & (similarity > margin)
@@ -39,14 +39,14 @@ class CrossBatchMemory(nn.Module):
     """The contrastive loss within the batch, plus that of the batch against a queue of the last `size` embeddings.
 
     From step `start` on, batches enter the queue before they are compared with it, and no sample is compared with
-    itself. The queue holds no gradient, and lies in the checkpoint. A batch larger than the queue is refused.
+    itself. The queue has no gradient and is saved in the checkpoint. A batch larger than the queue is refused.
 
     Args:
         width: D.
         size: embeddings that the queue holds; a few thousand, or as many as there are training images.
-        start: steps before it is used, until which embeddings move too fast.
-        margin: of negative pairs, in cosine.
-        memory_weight: weight of the comparison with the queue beside that within the batch.
+        start: number of steps before it is used, because embeddings change too fast at first.
+        margin: of negative pairs, a cosine.
+        memory_weight: weight of the comparison with the queue relative to that within the batch.
         over: what the loss is averaged over.
     """
 
@@ -89,14 +89,14 @@ class CrossBatchMemory(nn.Module):
             among, own = unit @ unit.T, torch.arange(len(labels), device=labels.device)
             within = self._loss(among, *pair_masks(labels))
             if self.training:
-                # Nothing waits for the device: before the start the same rows are written, as empty ones.
+                # Without waiting for the device: before the start the same rows are written, but as empty ones.
                 used = self.steps >= self.start
                 own = (self.position + own) % self.size
                 self.memory.index_copy_(0, own, unit.detach())
                 self.memory_labels.index_copy_(0, own, torch.where(used, labels, -1))
                 self.position.copy_((self.position + len(labels) * used) % self.size)
                 self.steps.add_(1)
-            # A copy, so that a gradient taken after the next batch has entered is still that of this one.
+            # A copy, so that a gradient computed after the next batch has entered still belongs to this one.
             memory, known = self.memory.clone(), self.memory_labels
             same = labels[:, None] == known[None, :]
             positives = same.scatter(1, own[:, None], False) if self.training else same

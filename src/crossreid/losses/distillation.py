@@ -1,7 +1,7 @@
 """Losses that make one network match another: VSD, VCD, VML, mutual learning, and a teacher's knowledge and distances.
 
 Source: Tian et al., "Farewell to Mutual Information: Variational Distillation for Cross-Modal Person
-Re-Identification", CVPR 2021. All take logits `(N, C)`, all but `release_divergence` return a divergence in nats,
+Re-Identification", CVPR 2021. All take logits `(N, C)`; all but `release_divergence` return a divergence in nats,
 averaged over rows and summed over classes.
 """
 
@@ -42,12 +42,12 @@ def js_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.
 
 
 def release_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """What the authors' release computes in place of D_KL(P || Q): mean over rows and classes of q (log q - p).
+    """What the authors' release computes instead of D_KL(P || Q): the mean over rows and classes of q (log q - p).
 
-    Probabilities stand where log-probabilities belong, and the roles are exchanged. It is not a divergence: at
-    uniform predictions over C classes it is -(log C + 1 / C) / C. Minimised, it raises the entropy of Q and its inner
-    product with P: least at Q = softmax(P), near uniform however certain P is. No gradient reaches P. Kept for the
-    `official` setting only.
+    It uses probabilities where log-probabilities belong, and exchanges the roles. It is not a divergence: for
+    uniform predictions over C classes it is -(log C + 1 / C) / C. Minimising it raises the entropy of Q and its inner
+    product with P; it is lowest at Q = softmax(P), near uniform however certain P is. No gradient reaches P. Kept for
+    the `official` setting only.
     """
     p = F.softmax(p_logits.detach().float() / temperature, dim=1)
     log_q = F.log_softmax(q_logits.float() / temperature, dim=1)
@@ -65,8 +65,8 @@ def distilled_knowledge(teacher_logits: Tensor, student_logits: Tensor, *, tempe
     """L_KD = temperature^2 D_KL(softmax(teacher / temperature) || softmax(student / temperature)).
 
     Rows of `(N, C)` logits, averaged over rows. The square makes the gradient's size that of a cross-entropy at any
-    temperature (Hinton et al., "Distilling the knowledge in a neural network", 2015). L_KD of Porrello et al., ECCV 2020.
-    No gradient reaches the teacher.
+    temperature (Hinton et al., "Distilling the knowledge in a neural network", 2015). L_KD of Porrello et al., ECCV
+    2020. No gradient reaches the teacher.
     """
     return temperature**2 * kl_divergence(teacher_logits.detach(), student_logits, temperature=temperature)
 
@@ -84,12 +84,12 @@ def distance_preservation(
     `squared` Euclidean distances are what its release compares, `cosine` those of unit vectors.
 
     Args:
-        teacher, student: `(N, D)`, `(N, E)`, the same samples in the same order; widths may differ.
-        over: `pairs`, their mean; `sum`, their sum, as the paper writes it; `matrix`, half the mean over all N x N entries with the
-            zeros of the diagonal, as its release does: (N - 1) / 2N of the mean over pairs.
+        teacher, student: `(N, D)`, `(N, E)`, the same samples in the same order; D and E may differ.
+        over: `pairs`, their mean; `sum`, their sum, as the paper writes it; `matrix`, half the mean over all N x N
+            entries with the zeros of the diagonal, as its release does: (N - 1) / 2N of the mean over pairs.
 
     Raises:
-        CrossreidError: other than N rows on both sides, or fewer than two.
+        CrossreidError: the numbers of rows differ, or there are fewer than two.
     """
     if len(teacher) != len(student) or len(teacher) < 2:
         raise CrossreidError(

@@ -1,4 +1,4 @@
-"""Losses of the centres that an identity has in either modality: drawn together, or compared with those of others.
+"""Losses of an identity's centres in both modalities: pulled together, or compared with those of other identities.
 
 Sources: Zhu et al., "Hetero-center loss for cross-modality person re-identification", Neurocomputing 2020, and Liu et
 al., "Parameter sharing exploration and hetero-center triplet loss for visible-thermal person re-identification", TMM
@@ -23,13 +23,13 @@ from crossreid.losses.weighing import register_loss
 def hetero_centre_loss(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
     """The sum over identities of ||c_visible - c_infrared||^2, where c are means of features in the batch (equation 4).
 
-    A sum, as published, so that a published weight means the same. An identity of one modality alone adds nothing.
+    A sum, as published, so that a published weight means the same. An identity in only one modality adds nothing.
 
     Args:
-        features: `(B, D)` as given; labels, modalities: `(B,)` int64.
+        features: `(B, D)`, not normalised; labels, modalities: `(B,)` int64.
     """
     own, other, both, first = _centres(features, labels, modalities)
-    # Each identity is there twice among the first rows, once from either modality.
+    # Each identity occurs twice among the first rows, once from each modality.
     apart = (own - other).square().sum(1)
     return torch.where(both & first, apart, 0.0).sum() / 2
 
@@ -43,10 +43,10 @@ def hetero_centre_triplet_loss(
         max(0, margin + ||c - c'|| - the least ||c - n||),
 
     where c' is the centre of the same identity in the other modality and n any centre of another identity (equations 9
-    and 10, which sum; their release takes the mean, as here). It needs two identities.
+    and 10, which sum; their release uses the mean, as here). It needs two identities.
 
     Args:
-        features: `(B, D)` as given; labels, modalities: `(B,)` int64.
+        features: `(B, D)`, not normalised; labels, modalities: `(B,)` int64.
         margin: the paper's rho; 0.3 is its choice.
     """
     own, other, both, first = _centres(features, labels, modalities)
@@ -59,10 +59,10 @@ def hetero_centre_triplet_loss(
 
 
 def _centres(features: Tensor, labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of each sample the centre of its identity in its own and in the other modality, `(B, D)` float32 or wider.
+    """The centre of each sample's identity in its own and in the other modality, `(B, D)` float32 or wider.
 
-    And `(B,)` whether there are both, and whether the sample is the first of its identity and modality, which stands
-    for the centre.
+    And `(B,)` whether both exist, and whether the sample is the first of its identity and modality, which represents
+    the centre.
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     same = labels[:, None] == labels[None, :]

@@ -1,14 +1,14 @@
 """Mutual-information estimators from a critic's scores, and the closed forms of Gaussians.
 
-All take the scores T(v_i, z_j) of every pair of a batch, `(N, N)`: pairs that belong together on the diagonal, samples
-of the product of the marginals off it. Values are in nats. A `Bound` holds what the critic maximises and what the
-estimate of I(v; z) then is; they differ for Jensen-Shannon alone.
+All take the scores T(v_i, z_j) of every pair of a batch, `(N, N)`: joint pairs on the diagonal, samples
+of the product of the marginals off it. Values are in nats. A `Bound` holds the critic's objective and the resulting
+estimate of I(v; z); they differ only for Jensen-Shannon.
 
 Sources: Belghazi et al., "MINE", ICML 2018 (Donsker-Varadhan, bias correction); Nguyen, Wainwright and Jordan, IEEE
 TIT 2010 (NWJ); van den Oord et al., 2018 (InfoNCE); Nowozin et al., "f-GAN", NeurIPS 2016 and Hjelm et al., "Deep
 InfoMax", ICLR 2019 (Jensen-Shannon); Poole et al., "On variational bounds of mutual information", ICML 2019, for how
-they fail. Two failures are theirs by nature: InfoNCE cannot exceed log N; the others can, but the variance of their
-exponentials grows exponentially in the true value.
+they fail. Two failures are inherent: InfoNCE cannot exceed log N; the others can, but the variance of their
+exponentials grows exponentially with the true value.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def donsker_varadhan(scores: Tensor) -> Tensor:
 
 
 def jensen_shannon(scores: Tensor) -> Tensor:
-    """Twice the Jensen-Shannon divergence of joint and product, from below, in [0, 2 log 2] for the best critic."""
+    """A lower bound of twice the JS divergence of joint and product, in [0, 2 log 2] for the best critic."""
     return 2 * math.log(2) - F.softplus(-scores.diagonal()).mean() - F.softplus(off_diagonal(scores)).mean()
 
 
 def off_diagonal(scores: Tensor) -> Tensor:
-    """The `(N (N - 1),)` scores of pairs that do not belong together."""
+    """The `(N (N - 1),)` scores of pairs from the product of the marginals."""
     n = len(scores)
     return scores.flatten()[1:].view(n - 1, n + 1)[:, :-1].flatten()
 
@@ -66,10 +66,10 @@ def log_mean_exp(scores: Tensor) -> Tensor:
 
 
 class MutualInformation(nn.Module):
-    """An estimator with what it must remember: MINE's moving average of E_product[exp T] (its section 3.2).
+    """An estimator with its state: MINE's moving average of E_product[exp T] (its section 3.2).
 
-    The gradient of Donsker-Varadhan's logarithm over a batch is biased, as its denominator is that batch's mean alone;
-    MINE puts the moving average there. `decay` is that average's.
+    The gradient of Donsker-Varadhan's logarithm over a batch is biased, because its denominator is the mean over that
+    batch only; MINE uses the moving average instead, with this `decay`.
     """
 
     log_average: Tensor
@@ -83,7 +83,7 @@ class MutualInformation(nn.Module):
         """The bound of scores `(N, N)`.
 
         Raises:
-            CrossreidError: fewer than two pairs, of which there is no product of marginals.
+            CrossreidError: fewer than two pairs, which have no product of marginals.
         """
         if len(scores) < 2:
             raise CrossreidError(f"expected 2 pairs or more to estimate mutual information from, found {len(scores)}.")
@@ -91,7 +91,7 @@ class MutualInformation(nn.Module):
         if self.estimator == "mine":
             return self._mine(scores)
         if self.estimator == "jensen-shannon":
-            # Its best critic is log p(v,z) / p(v)p(z), which one nat higher is NWJ's (Poole et al., section 2.3).
+            # Its best critic is log p(v,z) / p(v)p(z), and NWJ's is one nat higher (Poole et al., section 2.3).
             return Bound(jensen_shannon(scores), nwj(scores.detach() + 1))
         value = infonce(scores) if self.estimator == "infonce" else nwj(scores)
         return Bound(value, value.detach())

@@ -1,7 +1,7 @@
 """Losses on distances between samples: modality-aware ranking, batch-hard triplets, weighted regularised triplets.
 
 The ranking loss is the ranked list loss of Wang et al. (CVPR 2019, equations 3 to 8) taken once over pairs of the same
-modality and once over pairs across modalities, each with a boundary and margin of its own: L_metric of Tian et al.,
+modality and once over pairs across modalities, each with its own boundary and margin: L_metric of Tian et al.,
 "Farewell to Mutual Information", CVPR 2021. No function here loops over samples.
 """
 
@@ -20,16 +20,16 @@ from crossreid.losses.weighing import register_loss
 def euclidean_distances(a: Tensor, b: Tensor, *, floor: float = 1e-12) -> Tensor:
     """`(A, D)`, `(B, D)` to Euclidean distances `(A, B)`, float32; the gradient is finite at distance 0.
 
-    `floor` is the least that a squared distance is taken to be.
+    `floor` is a lower limit of squared distances.
     """
-    # Autocast would take the product in half precision, where near distances vanish in the difference of large numbers.
+    # Under autocast the product would be in half precision, where small distances are lost to cancellation.
     with torch.autocast(a.device.type, enabled=False):
         alone = a is b
         a = a.float()
         b = a if alone else b.float()
         of_a = a.square().sum(1)
         of_b = of_a if alone else b.square().sum(1)
-        # Sums and product in one kernel: on a GPU what is launched costs, not what it computes.
+        # Sums and product in one kernel: on a GPU, launches cost more than the computation.
         return torch.addmm(of_a[:, None] + of_b, a, b.T, alpha=-2).clamp_min(floor).sqrt()
 
 
@@ -68,13 +68,13 @@ def modality_aware_ranking_loss(
     across: tuple[float, float] = (2.0, 1.0),
     ranked: Callable[..., Tensor] = ranking_loss,
 ) -> Tensor:
-    """Ranking loss of pairs within a modality plus ranking loss of pairs across, on L2-normalised features.
+    """Ranking loss of pairs within a modality plus that of pairs across modalities, on L2-normalised features.
 
     Args:
         features: `(B, D)`, normalised here.
         labels, modalities: `(B,)` int64.
-        same, across: (boundary, margin) of either kind; distances are in [0, 2].
-        ranked: what the distances of either kind give: `ranking_loss`, or another of its form.
+        same, across: (boundary, margin) within and across modalities; distances are in [0, 2].
+        ranked: the loss of either kind's distances: `ranking_loss`, or another with its signature.
     """
     return modality_aware_rankings([features], labels, modalities, same=same, across=across, ranked=ranked)[0]
 
@@ -88,7 +88,7 @@ def modality_aware_rankings(
     across: tuple[float, float],
     ranked: Callable[..., Tensor] = ranking_loss,
 ) -> Tensor:
-    """`modality_aware_ranking_loss` of each of `several` features `(B, D)`, whose widths may differ, at once: `(len(several),)`."""
+    """`modality_aware_ranking_loss` of all of `several` features `(B, D)` at once, `(len(several),)`; D may differ."""
     units = [F.normalize(features.float(), dim=1) for features in several]
     distances = torch.stack([euclidean_distances(unit, unit) for unit in units])
     same_label = labels[:, None] == labels[None, :]
@@ -108,10 +108,10 @@ def triplet_loss(
     """Batch-hard triplet loss (Hermans et al., 2017, equation 5), averaged over the anchors that have both kinds.
 
     Args:
-        features: `(B, D)` as given, compared by Euclidean distance; labels: `(B,)` int64.
-        margin: hinge at this margin, or the soft margin log(1 + exp(positive - negative)) when None.
-        own_positive: count an anchor among its own positives, as IDKL's release does: one that is alone of its identity
-            then has a positive at distance 0.
+        features: `(B, D)`, not normalised, compared by Euclidean distance; labels: `(B,)` int64.
+        margin: of the hinge; None for the soft margin log(1 + exp(positive - negative)).
+        own_positive: count an anchor among its own positives, as IDKL's release does: an anchor whose identity has no
+            other sample then has a positive at distance 0.
     """
     features = features.float()
     distances = euclidean_distances(features, features)
@@ -122,7 +122,7 @@ def triplet_loss(
     hardest_positive = distances.masked_fill(~positives, -torch.inf).amax(1)
     hardest_negative = distances.masked_fill(same, torch.inf).amin(1)
     valid = positives.any(1) & (~same).any(1)
-    # An anchor without a positive or a negative has an infinite term: it is replaced before it can reach the gradient.
+    # An anchor without a positive or a negative has an infinite term: it is replaced to keep the gradient finite.
     difference = torch.where(valid, hardest_positive - hardest_negative, torch.zeros_like(hardest_positive))
     terms = F.softplus(difference) if margin is None else (difference + margin).clamp_min(0)
     return (terms * valid).sum() / valid.sum().clamp_min(1)
@@ -132,13 +132,15 @@ def triplet_loss(
 def weighted_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
     """Weighted regularised triplet loss, averaged over the anchors that have a positive and a negative.
 
-    Of an anchor i: log(1 + exp(sum over positives of w_ij d_ij - sum over negatives of w_ik d_ik)), where the weights are a
-    softmax of d over its positives and of -d over its negatives: hard pairs count most, and there is no margin to choose.
+    For an anchor i: log(1 + exp(sum over positives of w_ij d_ij - sum over negatives of w_ik d_ik)), where the weights
+    are a softmax of d over its positives and of -d over its negatives: hard pairs count most, and no margin has to be
+    chosen.
 
-    Source: Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, equations 12 and 13.
+    Source: Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, equations 12 and
+    13.
 
     Args:
-        features: `(B, D)` as given, compared by Euclidean distance; labels: `(B,)` int64.
+        features: `(B, D)`, not normalised, compared by Euclidean distance; labels: `(B,)` int64.
     """
     features = features.float()
     distances = euclidean_distances(features, features)
@@ -147,7 +149,7 @@ def weighted_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
     valid = positives.any(1) & (~same).any(1)
     sides = []
     for pairs, sign in ((positives, 1.0), (~same, -1.0)):
-        # A row without pairs would be a softmax of nothing; it is replaced before it can reach the gradient.
+        # A row without pairs would be a softmax of nothing; it is replaced to keep the gradient finite.
         scores = torch.where(valid[:, None], (sign * distances).masked_fill(~pairs, -torch.inf), 0.0)
         sides.append((scores.softmax(1) * distances * pairs).sum(1))
     return (F.softplus(sides[0] - sides[1]) * valid).sum() / valid.sum().clamp_min(1)

@@ -1,7 +1,7 @@
-"""Losses of the library pytorch-metric-learning by the names that it has for them: `metric_learning: {loss: NCALoss}`.
+"""Losses of the library pytorch-metric-learning by its own names: `metric_learning: {loss: NCALoss}`.
 
-It is imported when the loss is first computed, and comes with the extra `metric`. Losses with weights of their own are
-left out: the heads of `models.margin_heads` are those of ours, and say why.
+The library is imported when the loss is first computed, and comes with the extra `metric`. Losses with learned weights
+are left out: `models.margin_heads` has ours, and says why.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ Name = Literal[
 
 @register_loss("metric_learning")
 def metric_learning_loss(features: Tensor, labels: Tensor, *, loss: Name, options: dict[str, Any] = {}) -> Tensor:  # noqa: B006
-    """What the library's `loss`, made with `options`, gives of features `(B, D)` and labels `(B,)`, in float32.
+    """Return the library's `loss`, constructed with `options`, of features `(B, D)` and labels `(B,)`, in float32.
 
-    Source: Musgrave et al., "PyTorch Metric Learning", arXiv 2020; that of each loss is in the library's documentation.
+    Source: Musgrave et al., "PyTorch Metric Learning", arXiv 2020; the library's documentation gives each loss's
+    source.
 
     Raises:
-        CrossreidError: the library is not installed, or its loss cannot be made with these options.
+        CrossreidError: the library is not installed, or its loss cannot be constructed with these options.
     """
     made = _made(loss, json.dumps(options, sort_keys=True))
     with torch.autocast(features.device.type, enabled=False):
@@ -44,7 +45,7 @@ def _made(loss: str, options: str) -> Any:
     losses = needed("pytorch_metric_learning.losses", "loss 'metric_learning'")
     try:
         made = getattr(losses, loss)(**json.loads(options))
-        with torch.random.fork_rng(devices=[]):  # a wrong option may show only in use
+        with torch.random.fork_rng(devices=[]):  # an invalid option may only fail in use
             made(torch.eye(4), torch.tensor([0, 0, 1, 1]))
     except (TypeError, ValueError, AttributeError, AssertionError) as error:
         raise CrossreidError(f"loss 'metric_learning': {loss} cannot be made with {options} ({error}).") from error

@@ -1,9 +1,9 @@
-"""What the authors' release of IDKL minimises where it is not the paper's: graphs, slots, and the purifier's hinges.
+"""What the authors' release of IDKL minimises where it differs from the paper: graphs, slots, the purifier's hinges.
 
-The release is 1KK077/IDKL, commit 8676b62, of Ren and Zhang, CVPR 2024; `tests/parity/idkl` holds numbers that it gave.
-All divergences are taken both ways and let gradient into both sides. Some of it cannot have been meant
-(docs/implicit_knowledge.md): rows of mixed graphs are of other identities than the rows they are compared with, and slots are
-a softmax over the classes of several images at once.
+The release is 1KK077/IDKL, commit 8676b62, of Ren and Zhang, CVPR 2024; `tests/parity/idkl` holds numbers from it.
+All divergences are used in both directions, with gradient to both sides. Some of it cannot have been intended
+(docs/implicit_knowledge.md): rows of mixed graphs are of other identities than the rows they are compared with, and
+slots are a softmax over the classes of several images at once.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from crossreid.losses.metric import euclidean_distances
 
 
 def released_graph(features: Tensor) -> Tensor:
-    """`(N, D)` to log-probabilities `(N, N - 1)`: of each row's distances to all others, squares floored at 1e-6."""
+    """`(N, D)` to log-probabilities `(N, N - 1)` of each row's distances to all others, squares floored at 1e-6."""
     return F.log_softmax(without_diagonal(euclidean_distances(features, features, floor=1e-6)), dim=1)
 
 
 def released_graph_alignment(a: Tensor, b: Tensor) -> Tensor:
-    """The divergence of the graphs of `(N, D)` and `(N, D)`, both ways: one pair where the paper has three.
+    """The divergence of the graphs of `(N, D)` and `(N, D)`, in both directions: one pair where the paper has three.
 
     0 for one row, whose graph is empty.
     """
@@ -39,10 +39,11 @@ def released_graph_alignment(a: Tensor, b: Tensor) -> Tensor:
 
 
 def mixed_graph_alignment(visible: Tensor, infrared: Tensor) -> Tensor:
-    """MDR's graphs: of the visible rows `(N, D)`, of the infrared `(N, D)`, and of a half of either, each pair of them.
+    """MDR's graphs: of the visible rows `(N, D)`, of the infrared rows `(N, D)`, and of half of each; each pair of
+    graphs.
 
-    The mixed rows are the first half of the visible ones and then the first half of the infrared ones: of that second
-    half no row is of the identity that it is compared with.
+    The mixed rows are the first half of the visible ones followed by the first half of the infrared ones: none of that
+    second half is of the identity that it is compared with.
     """
     half = len(visible) // 2
     mixed = torch.cat([visible[: len(visible) - half], infrared[:half]])
@@ -51,12 +52,12 @@ def mixed_graph_alignment(visible: Tensor, infrared: Tensor) -> Tensor:
 
 
 def slot_alignment(a: Tensor, b: Tensor, k: int) -> Tensor:
-    """The divergence of slots, both ways, averaged over the k of them.
+    """The divergence of slots, in both directions, averaged over the k of them.
 
-    Slot j holds the logits of the j-th image of every identity side by side, and is one softmax of them all.
+    Slot j is the softmax of the concatenated logits of the j-th image of every identity.
 
     Args:
-        a, b: logits `(I k, C)`, k rows an identity.
+        a, b: logits `(I k, C)`, k rows per identity.
     """
     p, q = (F.log_softmax(_slots(logits.float(), k), dim=1) for logits in (a, b))
     return graph_divergence(p, q, symmetric=True)
@@ -91,7 +92,7 @@ def released_centre_reduction(
         as `losses.alignment.centre_reduction`.
 
     Raises:
-        CrossreidError: no identity of the batch is there in both modalities.
+        CrossreidError: no identity of the batch occurs in both modalities.
     """
     if identities is None:
         identities = labels_in_both(labels, modalities)
@@ -100,10 +101,10 @@ def released_centre_reduction(
 
 
 def released_order(labels: Tensor, modalities: Tensor) -> Tensor:
-    """Rows `(B,)` in the order of the release's batches: identity by identity, infrared and visible in turns.
+    """Rows `(B,)` in the order of the release's batches: identity by identity, infrared and visible alternating.
 
-    Identities stay in the order in which the batch first has them, images of one modality as they come; every row comes
-    once.
+    Identities are in the order of their first occurrence in the batch, images of one modality in their order; every row
+    occurs once.
     """
     count = torch.arange(len(labels), device=labels.device)
     same = labels[:, None] == labels
@@ -113,6 +114,6 @@ def released_order(labels: Tensor, modalities: Tensor) -> Tensor:
 
 
 def released_pseudo_modalities(labels: Tensor, modalities: Tensor) -> Tensor:
-    """What the release teaches the confuser of each row, `(B,)`: `pseudo_modalities` in the release's order of the batch."""
+    """The confuser's targets `(B,)` in the release: `pseudo_modalities` in the release's order of the batch."""
     order = released_order(labels, modalities)
     return torch.empty_like(modalities).scatter(0, order, pseudo_modalities(modalities[order]))

@@ -11,10 +11,10 @@ _NO_DIVISION_BY_ZERO = 1e-5
 def released_ranking_loss(
     distances: Tensor, positives: Tensor, negatives: Tensor, *, boundary: float, margin: float
 ) -> Tensor:
-    """The ranking loss of `(..., N, M)` distances, averaged over the N anchors, `(...)`; compare `losses.metric.ranking_loss`.
+    """The ranking loss of `(..., N, M)` distances, averaged over the N anchors, `(...)`, cf. `metric.ranking_loss`.
 
-    The pull is averaged over all positives of an anchor, violating or not, so that it fades as they come near; and
-    the gradient goes through the weights of negatives too. An anchor without a pair of a kind adds 0 for that kind.
+    The pull is averaged over all positives of an anchor, violating or not, so it fades as they come closer; and
+    the gradient also flows through the weights of negatives. An anchor without a pair of a kind adds 0 for that kind.
 
     Args:
         distances: `(..., N, M)`.

@@ -1,7 +1,7 @@
-"""Triplet losses as released: AGW's weighted regularised one, and that of its successor CAJ on squared differences.
+"""Triplet losses as released: AGW's weighted regularised loss, and its successor CAJ's on squared differences.
 
-Sources: the releases of Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, and of Ye
-et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021. The paper's loss is
+Sources: the releases of Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, and
+of Ye et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021. The paper's loss is
 `crossreid.losses.metric.weighted_triplet_loss`.
 """
 
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from crossreid.losses.metric import euclidean_distances
 
-# Of the sum that a row's weights are divided by. Exponents are cut at MOST in CAJ.
+# Added to the sum that a row's weights are divided by. CAJ limits exponents to MOST.
 ADDED, MOST = 1e-6, 88.0
 
 
@@ -21,14 +21,14 @@ def released_weighted_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
     """Mean over anchors of log(1 + exp(pos - neg)), pos and neg the weighted distances of `released_sides`.
 
     Args:
-        features: `(B, D)` as given, compared by Euclidean distance; labels: `(B,)` int64.
+        features: `(B, D)`, not normalised, compared by Euclidean distance; labels: `(B,)` int64.
     """
     positive, negative = released_sides(features, labels)
     return F.softplus(positive - negative).mean()
 
 
 def squared_difference_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
-    """Mean over anchors of log(1 + exp(+-x)), x = min((pos - neg)^2, 88): + where pos > neg, else -.
+    """Mean over anchors of log(1 + exp(+-x)), x = min((pos - neg)^2, 88): + if pos > neg, otherwise -.
 
     Args:
         as `released_weighted_triplet_loss`.
@@ -40,10 +40,11 @@ def squared_difference_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
 
 
 def released_sides(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted distances `(B,)` to each anchor's positives, among which it is itself, and to its negatives.
+    """Weighted distances `(B,)` to each anchor's positives, which include the anchor itself, and to its negatives.
 
-    Weights of a row are exp(e - m) / (sum of exp(e - m) + 1e-6), e = d over positives and -d over negatives, m the largest e of
-    the row with 0 where e does not count. Over negatives m is 0, so where all are far the weights sum to less than 1.
+    Weights of a row are exp(e - m) / (sum of exp(e - m) + 1e-6), e = d over positives and -d over negatives, m the
+    largest e of the row, with e = 0 for pairs that do not count. Over negatives m is therefore 0, so the weights sum to
+    less than 1 if all are far.
     """
     features = features.float()
     distances = euclidean_distances(features, features)
@@ -51,7 +52,7 @@ def released_sides(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     sides = []
     for pairs, scores in ((same, distances), (~same, -distances)):
         largest = (scores * pairs).amax(1, keepdim=True)
-        # What does not count is taken out before the exponential, which could be infinite there.
+        # Pairs that do not count are removed before the exponential, which could be infinite for them.
         powers = torch.exp((scores - largest).masked_fill(~pairs, -torch.inf))
         weights = powers / (powers.sum(1, keepdim=True) + ADDED)
         sides.append((weights * distances).sum(1))

@@ -25,22 +25,23 @@ def sinkhorn_distance(
 ) -> Tensor:
     """Entropic optimal-transport cost between two sets of points of equal weight, squared Euclidean ground cost.
 
-    The gradient flows through all rounds. With `floor` the mass of a point without a near partner is lost: of one
+    The gradient flows through all rounds. With `floor`, the mass of a point without a near partner is lost: of a point
     whose cost to every other is above -epsilon log(floor), 0.14 as released. Without `floor` and `added` this is
-    entropic transport proper.
+    proper entropic transport.
 
-    Computed in float64: costs divided by epsilon are large where predictions are near certain, and in float32 their
-    gradient would be right to three digits only. float32 out, and inside where the device has nothing wider.
+    Computed in float64: costs divided by epsilon are large if predictions are nearly certain, and in float32 their
+    gradient would have only three correct digits. The result is float32, and so is the computation if the device has
+    nothing wider.
 
     Args:
         a, b: `(N, D)`, `(M, D)`.
-        epsilon: weight of the entropy; rounds: at most so many updates of both potentials.
+        epsilon: weight of the entropy; rounds: the most updates of both potentials.
         stop: end after a round in which the first potential changed by less than this in sum (in units of cost).
         floor: added to each sum of exponentials, inside the logarithm; added: to each marginal, inside the logarithm.
     """
     inside = torch.float32 if a.device.type == "mps" else torch.float64
     cost = torch.cdist(a.to(inside), b.to(inside), compute_mode="donot_use_mm_for_euclid_dist").pow(2)
-    # A host that read when to stop would wait for a device, and the compiler could not follow it.
+    # Reading on the host when to stop would wait for the device, and the compiler could not trace it.
     early = cost.device.type == "cpu"
     total: Tensor = torch.ops.crossreid.entropic_transport(cost, epsilon, rounds, stop, floor, added, early)[0]
     return total.float()
@@ -49,11 +50,13 @@ def sinkhorn_distance(
 def _forward(
     cost: Tensor, epsilon: float, rounds: int, stop: float, floor: float, added: float, early: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The cost of the plan of costs `(N, M)`; and of every round its start, potentials divided by epsilon, and their shares.
+    """The cost of the plan for costs `(N, M)`; and the start of every round, as potentials divided by epsilon, and
+    their shares.
 
-    They are `(rounds + 1, N)` and `(rounds + 1, M)`, the last what the rounds end with, and `(rounds, N)` and `(rounds, M)`:
-    the share of a sum of exponentials in that sum and the floor, 0 from the end of the rounds on. `early` reads from the
-    device when that is; without it all rounds are computed, and those after the end change nothing.
+    The former are `(rounds + 1, N)` and `(rounds + 1, M)`, the last one the result of the rounds; the latter
+    `(rounds, N)` and `(rounds, M)`: the share of a sum of exponentials in that sum plus the floor, 0 after the end of
+    the rounds. `early` reads from the device when that is; without it all rounds are computed, and those after the end
+    change nothing.
     """
     n, m = cost.shape
     log_a, log_b = math.log(1 / n + added), math.log(1 / m + added)
@@ -81,9 +84,9 @@ def _forward(
 def _moved(
     own: Tensor, other: Tensor, near: Tensor, log_mass: float, floor: float, going: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """A potential after its update by the other one, of costs `(own, other)`, and the shares; as it is where not `going`."""
+    """A potential after its update by the other one, for costs `(own, other)`, and its shares; kept if not `going`."""
     exponents = near + other
-    # One kernel where a logarithm of a sum of exponentials takes nine: it is what each exponent is less its logarithm.
+    # One kernel instead of nine for a log-sum-exp, which is each exponent minus its log-softmax.
     total = exponents[:, 0] - torch.log_softmax(exponents, 1)[:, 0] + own
     floored = torch.logaddexp(total, torch.full_like(total, math.log(floor))) if floor else total
     return torch.where(going, own + log_mass - floored, own), (total - floored).exp() * going
@@ -116,7 +119,7 @@ def _backward(
     of_u, of_v, of_near = moved.sum(1), moved.sum(0), moved
     rounds = int(u_shares.any(1).sum().numpy()) if early else len(u_shares)
     for done in range(rounds - 1, -1, -1):
-        # v moved by the logarithm of its sums over u, in which each exponent weighs as in a softmax.
+        # v was updated by the logarithm of its sums over u, where each exponent has its softmax weight.
         pulled = of_v * v_shares[done]
         weights = torch.softmax(near + us[done + 1][:, None], 0)
         of_v, of_u = of_v - pulled, torch.addmv(of_u, weights, pulled, alpha=-1)
@@ -136,7 +139,7 @@ def _shapes(
     return tuple(cost.new_empty(shape) for shape in shapes)
 
 
-# One operator to the compiler, which would otherwise unroll all rounds.
+# A single operator for the compiler, which would otherwise unroll all rounds.
 _LIBRARY = torch.library.Library("crossreid", "DEF")
 _LIBRARY.define(
     "entropic_transport(Tensor cost, float epsilon, int rounds, float stop, float floor, float added, bool early)"

@@ -1,12 +1,13 @@
-"""Losses by name, and how a recipe adds some to a method's own: `losses: {NAME: WEIGHT}`.
+"""Losses by name, and how a recipe adds them to a method's own: `losses: {NAME: WEIGHT}`.
 
 A loss registers itself with `register_loss`. Registered losses of embeddings can be added by a recipe: plain
-functions `(features (B, D), labels (B,), *, ...) -> scalar`, which may take `modalities (B,)` as a third argument. Their
-keyword-only parameters are their options.
+functions `(features (B, D), labels (B,), *, ...) -> scalar`, which may take `modalities (B,)` as a third argument.
+Their keyword-only parameters are their options.
 
-A loss with parameters or memory is an `nn.Module` whose `forward` takes the same arguments and which is constructed
-with `(width, classes, *, ...)`: D, the number of training identities, and its options as keywords. A method holds those
-of its recipe in `AddedLosses`, as a submodule: so their parameters are trained, and their state is in every checkpoint.
+A loss with parameters or memory is an `nn.Module` whose `forward` takes the same arguments and whose constructor
+takes `(width, classes, *, ...)`: D, the number of training identities, and its options as keywords. A method holds
+those of its recipe in `AddedLosses`, a submodule, so that their parameters are trained and their state is in every
+checkpoint.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def checked_weights(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_what_is_no_weight(given: Any) -> Any:
-    """`given`; of a value that is neither a number nor a mapping pydantic would say so twice, of each by itself."""
+    """Return `given`; for a value that is neither a number nor a mapping, pydantic itself would report two errors."""
     for name, value in given.items() if isinstance(given, dict) else ():
         if isinstance(value, dict):
             continue
@@ -97,15 +98,15 @@ def weighted_losses(
     taken: Collection[str] = (),
     modules: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, Tensor]:
-    """The losses that a recipe adds, weighted, by name; `losses.NAME` where `taken` has the name already.
+    """The losses that a recipe adds, weighted, by name; `losses.NAME` if `taken` already has the name.
 
     Args:
-        weights: what the recipe says, checked.
+        weights: the recipe's section, checked.
         features: `(B, D)`; labels: `(B,)`; modalities: `(B,)`, for losses that take them.
-        modules: those of the losses that are modules, by name.
+        modules: the losses that are modules, by name.
 
     Raises:
-        CrossreidError: a loss is a module, and is not among `modules`.
+        CrossreidError: a loss is a module but not among `modules`.
     """
     for name in weights:
         if _is_module(LOSSES[name]) and (modules is None or name not in modules):
@@ -117,7 +118,7 @@ def weighted_losses(
 
 
 class _Added(NamedTuple):
-    """A loss that a recipe adds; `loss` is None where it is a module. What is looked up once need not be traced by a compiler."""
+    """A loss that a recipe adds; `loss` is None for a module. Looked up once, so the compiler need not trace it."""
 
     name: str
     weight: float
@@ -149,14 +150,14 @@ def _terms(
 
 
 class AddedLosses(nn.ModuleDict):
-    """The losses that a recipe adds, with what those of them that are modules learn or remember.
+    """The losses that a recipe adds, with the parameters and the memory of those that are modules.
 
-    A method holds it under the name `added_losses`. It has no tensors where no loss is a module, so that checkpoints are as if it
-    were not there.
+    A method holds it under the name `added_losses`. It has no tensors if no loss is a module, and then does not change
+    checkpoints.
 
     Args:
-        weights: what the recipe says, checked.
-        width: D of the features, None where the method cannot say it; classes: training identities.
+        weights: the recipe's section, checked.
+        width: D of the features, None if the method does not know it; classes: training identities.
 
     Raises:
         CrossreidError: a loss is a module, and D is not known.
@@ -186,7 +187,7 @@ class AddedLosses(nn.ModuleDict):
 
 
 def is_state_of_losses(name: str) -> bool:
-    """Whether a tensor of a checkpoint, by its name, is what an added loss keeps: of use to the run that it is of alone."""
+    """Whether a tensor of a checkpoint, by its name, is state of an added loss, which only its own run can use."""
     return HELD in name.split(".")
 
 
@@ -196,7 +197,7 @@ def _weight_and_options(value: Any) -> tuple[float, dict[str, Any]]:
 
 
 def refuse_modality_losses(weights: dict[str, Any], reason: str) -> dict[str, Any]:
-    """`weights`, none of whose losses takes modalities.
+    """Return `weights` if none of its losses takes modalities.
 
     Raises:
         CrossreidError: one does.

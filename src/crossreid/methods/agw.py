@@ -1,10 +1,10 @@
 """The AGW-style baseline: a modality-specific stem, non-local blocks, GeM pooling, weighted regularised triplets.
 
 Source: Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, sections 4.2 and 4.3.
-Published, the triplet loss compares raw features before the BN neck, and the classifier and the test feature come after it. In
-setting `crossreid` the triplet loss also compares the L2-normalised features after the neck (`methods.baseline` says why).
-Setting `official` is the authors' release; with `triplet: squared_difference` it is the network and the loss of their CAJ
-(ICCV 2021), whose batches `data.augment.channels.joint` makes.
+Published, the triplet loss compares raw features before the BN neck, and the classifier and the test feature come after
+it. In setting `crossreid` the triplet loss also compares the L2-normalised features after the neck (`methods.baseline`
+says why). Setting `official` is the authors' release; with `triplet: squared_difference` it is the network and the loss
+of their CAJ (ICCV 2021), whose batches `data.augment.channels.joint` makes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The baseline: one encoder that both modalities share, identity cross-entropy and a batch-hard triplet loss.
 
 It follows Luo et al., "Bag of tricks and a strong baseline for deep person re-identification" (CVPRW 2019): the
-classifier and the test feature lie behind a BN neck. Their triplet loss compares raw features before the neck. While the
+classifier and the test feature follow a BN neck. Their triplet loss compares raw features before the neck. While the
 hardest positive is farther than the nearest negative, as across modalities, shrinking all features lowers that loss;
 so here it compares the test feature, L2-normalised after the neck (`triplet_features`). Centre loss is left out.
 """

@@ -62,8 +62,8 @@ def method_options(given: Any) -> MethodOptions:
     """The options described by a mapping with a method's `name`; options are returned unchanged.
 
     Raises:
-        pydantic_core.PydanticCustomError: of type `unknown_method`, if no method has that name. Like pydantic's own errors,
-            it is meant for a validator that calls this one.
+        pydantic_core.PydanticCustomError: of type `unknown_method`, if no method has that name. Like pydantic's own
+            errors, it is meant for a validator that calls this one.
         pydantic.ValidationError: invalid options.
     """
     if isinstance(given, MethodOptions):

@@ -1,21 +1,22 @@
 """Implicit discriminative knowledge learning (IDKL): Ren and Zhang, CVPR 2024.
 
-Of two streams, the shared one is made to forget the modality (L_C, behind a gradient reversal); the specific one keeps it
-(L_D), and with it what only one modality shows of an identity. The purifier removes the style from that (L_e, L_r), and
-graphs and predictions transfer it to the shared stream, which is tested. The objective minimised is
+Of two streams, the shared one is made to forget the modality (L_C, after a gradient reversal); the specific one keeps
+it (L_D), and with it what only one modality shows of an identity. The purifier removes the style from that (L_e, L_r),
+and graphs and predictions transfer it to the shared stream, which is tested. The objective minimised is
 
     L_ReID(f_sh) + L_C + L_ReID(f_sp) + L_D + l1 (L_e + L_r + L_ReID(f~)) + l2 L_TGSA + l3 L_CSA + L_MDR.
 
-f~ takes f_sp's place in L_TGSA and L_CSA if there is a purifier. `paper` follows this to the letter. `crossreid` stops the
-gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and builds graphs and triplets from
-L2-normalised features: the softmax of raw distances depends on feature length, and shrinking all features lowers either loss. It
-reverses a tenth of the confuser's gradient, which in a pretrained backbone is otherwise an order of magnitude larger than that of
-the identity loss. Its triplets are AGW's weighted ones, which have no margin to choose.
+f~ takes f_sp's place in L_TGSA and L_CSA if there is a purifier. `paper` follows this to the letter. `crossreid` stops
+the gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and builds graphs and
+triplets from L2-normalised features: the softmax of raw distances depends on feature length, and shrinking all features
+lowers either loss. It reverses a tenth of the confuser's gradient, which in a pretrained backbone is otherwise an order
+of magnitude larger than that of the identity loss. Its triplets are AGW's weighted ones, which have no margin to
+choose.
 
-`official` minimises what the authors' release does (`losses.released_knowledge`): f~ takes f_sp's place in everything but
-L_e, which has its own classifier; the confuser learns pseudo-labels; all divergences are symmetric; graphs have no
-diagonal, one pair of them makes TGSA, and MDR has mixed ones; slots are an additional term. Left out: weights that change
-with the batch size, which no configuration uses.
+`official` minimises what the authors' release does (`losses.released_knowledge`): f~ takes f_sp's place in everything
+but L_e, which has its own classifier; the confuser learns pseudo-labels; all divergences are symmetric; graphs have no
+diagonal, one pair of them makes TGSA, and MDR has mixed ones; slots are an additional term. Left out: weights that
+change with the batch size, which no configuration uses.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
 
     @classmethod
     def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The setting's values; a transformer's streams split after half of its blocks, like a ResNet's after stage 2 of 4."""
+        """The setting's values; a transformer's streams split after half of its blocks, as a ResNet's after stage 2."""
         start = super().starting_values(setting, given)
         blocks = timm_shape(backbone_name(given)).blocks
         return {**start, "stages": {**start.get("stages", {}), "split": blocks // 2}} if blocks else start
@@ -229,9 +230,10 @@ class ImplicitKnowledge(Method):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms by name, for those with a weight.
 
-        They are `identity`, `triplet` of both streams; `confusion`, `discrimination`; `purifier`, `purified`; `relation`,
-        `class`, `discrepancy`, `slots`. In the release's objective identity and triplet of the specific stream are those of
-        the purified feature, and there is no `purified`. Losses that the options add are of the shared stream's features.
+        They are `identity`, `triplet` of both streams; `confusion`, `discrimination`; `purifier`, `purified`;
+        `relation`, `class`, `discrepancy`, `slots`. In the release's objective identity and triplet of the specific
+        stream are those of the purified feature, and there is no `purified`. Losses that the options add are of the
+        shared stream's features.
 
         Raises:
             CrossreidError: a term compares modalities, but no identity in the batch has both.

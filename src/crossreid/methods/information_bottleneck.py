@@ -5,7 +5,8 @@ Source: Tishby, Pereira and Bialek, "The information bottleneck method", 1999, w
     L_ReID + beta sum over branches of I^(v; z),
 
 where L_ReID's cross-entropy on z bounds -I(z; y), and I^ is estimated by a critic per branch, trained in
-the same step to make its bound tight: the gradients of its inputs are reversed. Left out: several critic steps per step.
+the same step to make its bound tight: the gradients of its inputs are reversed. Left out: several critic steps per
+step.
 """
 
 from __future__ import annotations
@@ -61,5 +62,6 @@ class InformationBottleneck(ThreeBranch):
         weight = self.options.weight
         scores = self.critics[name](reverse_gradient(stream.v, weight), reverse_gradient(stream.z, weight))
         bound = self.estimators[name](scores).objective
-        # One backward pass: the critic's gradient minimises -bound, the encoder's is reversed and minimises weight * bound.
+        # One backward pass: the critic's gradient minimises -bound, the encoder's is reversed and minimises weight *
+        # bound.
         return -bound + (1 + weight) * bound.detach()

@@ -55,7 +55,7 @@ class MethodOptions(Options):
         return self if backbone is self.backbone else self.model_copy(update={"backbone": backbone})
 
     def with_cameras(self, cameras: Iterable[int]) -> Self:
-        """The same options with the training cameras' numbers, if the backbone embeds cameras and does not name them."""
+        """The same options with the training cameras' numbers, if the backbone embeds cameras but names none."""
         given = self.backbone.transformer
         if not given.embeds_cameras or given.cameras is not None:
             return self
@@ -75,8 +75,8 @@ class MethodOptions(Options):
 class Network(nn.Module, ABC):
     """A network that embeds images and sets of images, and classifies the training identities.
 
-    `takes_side_information`: losses and `features_by_camera` pass cameras and modalities on to the backbone, whose options
-    may then ask for side information.
+    `takes_side_information`: losses and `features_by_camera` pass cameras and modalities on to the backbone, whose
+    options may then ask for side information.
     """
 
     takes_side_information: ClassVar[bool] = False
@@ -102,7 +102,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, 3, H, W)`, `(B,)` to features `(B, D)` and logits `(B, C)`, with gradient: what a student learns from."""
+        """`(B, 3, H, W)`, `(B,)` to features `(B, D)` and logits `(B, C)`, with gradient, for a student."""
 
     def embed(
         self, images: Tensor, modalities: Tensor, present: Tensor | None = None, *, cameras: Tensor | None = None
@@ -138,12 +138,13 @@ class Method(Network):
     """A network and its losses.
 
     `gather` collects what the processes of a distributed run hold: outputs `(B, ...)` to `(world * B, ...)`, in
-    process order, with gradient, so that losses that compare samples always see the whole batch. It is the identity until
-    the training loop calls `train_with`. `progress` is the fraction of training done; the loop sets it before each step.
-    `normalisation` is that of the input images; `build_method` sets it.
+    process order, with gradient, so that losses that compare samples always see the whole batch. It is the identity
+    until the training loop calls `train_with`. `progress` is the fraction of training done; the loop sets it before
+    each step. `normalisation` is that of the input images; `build_method` sets it.
 
-    A step waits for no device if `losses` neither reads a value from a tensor nor derives a shape from one, and is compiled
-    as a whole if no Python number that `losses` reads changes from step to step: `progressed` puts those into tensors.
+    A step waits for no device if `losses` neither reads a value from a tensor nor derives a shape from one, and is
+    compiled as a whole if no Python number that `losses` reads changes from step to step: `progressed` puts those into
+    tensors.
     """
 
     normalisation: Normalisation = IMAGENET
@@ -164,7 +165,7 @@ class Method(Network):
         self.progressed()
 
     def progressed(self) -> None:
-        """Called whenever `progress` is set: to update tensors that depend on it, by `fill_`, which does not synchronise."""
+        """Called whenever `progress` is set, to update tensors that depend on it by `fill_`, which does not wait."""
 
     def train_with(self, gather: Callable[[Tensor], Tensor]) -> None:
         """Use `gather` from now on; the training loop calls this if there are several processes."""
@@ -173,7 +174,8 @@ class Method(Network):
     def composition(self, batch: Batch, labels: Tensor, modalities: Tensor) -> Composition:
         """The composition of the images of all processes, from their gathered labels and modalities `(world * B,)`.
 
-        With one process it is that of the batch if it has one; otherwise it is computed, for which the device is waited for.
+        With one process it is that of the batch if it has one; otherwise it is computed, for which the device is waited
+        for.
         """
         if batch.composition is not None and len(labels) == len(batch.labels):
             return batch.composition

@@ -169,9 +169,9 @@ class Predictions(NamedTuple):
 class Views:
     """A batch as passed to objectives.
 
-    `by_branch`: by branch name (`infrared`, `visible`, `shared`), everything that passed it. `across`: for `specific` and
-    `shared`, the predictions of two views, row by row of the same identity: by modality, a visible and an infrared image of
-    it; with routing `all`, the grey version and the image itself.
+    `by_branch`: by branch name (`infrared`, `visible`, `shared`), everything that passed it. `across`: for `specific`
+    and `shared`, the predictions of two views, row by row of the same identity: by modality, a visible and an infrared
+    image of it; with routing `all`, the grey version and the image itself.
     """
 
     by_branch: dict[str, Stream]
@@ -197,7 +197,7 @@ class Branch(nn.Module):
         return Bottleneck(self.encoder.width, options.bottleneck)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, 3, H, W)`, behind two streams their maps `(B, W, h, w)`, to v `(B, W)` and z `(B, Z)`."""
+        """`(B, 3, H, W)`, or after two streams their maps `(B, W, h, w)`, to v `(B, W)` and z `(B, Z)`."""
         v = self.encoder(images)
         return v, self.bottleneck(v)
 
@@ -375,5 +375,5 @@ class ThreeBranch(Method):
 
 
 def sum_of(terms: Iterable[Tensor]) -> Tensor:
-    """The sum of scalar tensors, at least one."""
+    """The sum of one or more scalar tensors."""
     return torch.stack(list(terms)).sum()

@@ -6,7 +6,7 @@ f_1 ... f_k the local ones (`models.jigsaw`) and a BN neck and a classifier for 
     L = L_ID(f_g) + L_T(f_g) + 1/k sum_j (L_ID(f_j) + L_T(f_j))                                            (equation 6)
     f = [f_g, f_1, ..., f_k] at test.
 
-L_ID is the cross-entropy behind the neck, L_T the batch-hard triplet loss with a soft margin before it. The released
+L_ID is the cross-entropy after the neck, L_T the batch-hard triplet loss with a soft margin before it. The released
 code halves all of it (`global_weight`, `local_weight`), and divides the local features by k at test
 (`local_scale`). Side information (section 3.3) and overlapping patches are options of the backbone,
 `method.backbone.transformer`. The viewpoints of vehicles are left out.

@@ -13,8 +13,8 @@ options:
 * `paper` is the paper's equations. The paper is silent on the temperature and on the weights of VSD, VCD and VML: 1
   and 2 each, as released (there the 2 of VML belongs to VCD only). What it takes from the release in the network and
   in L_ReID is listed in `crossreid.methods.three_branch_settings`.
-* `crossreid` is this project's own: `paper` with its weights and test features, but with no gradient of VSD and VCD into the
-  prediction that is learnt from, and with batch norm inside the bottleneck.
+* `crossreid` is this project's own: `paper` with its weights and test features, but with no gradient of VSD and VCD
+  into the prediction that is learnt from, and with batch norm inside the bottleneck.
 
 Left out: the release's ImageNet classifier, which it keeps and never uses, and its split of a batch over two GPUs.
 """

@@ -6,8 +6,8 @@ Without a teacher, the same objective, L_CE + L_TR on sets of images, trains the
     L = L_CE + L_TR + alpha L_KD + beta L_DP,
 
 where the student sees the first M images of each set and the teacher all N. Either network may be that of any
-method. The student's features are those before the BN neck, averaged over the set; its logits are the mean over its images.
-`view_distillation_settings` has what the paper and its authors' release do differently.
+method. The student's features are those before the BN neck, averaged over the set; its logits are the mean over its
+images. `view_distillation_settings` has what the paper and its authors' release do differently.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def network_options(given: dict[str, Any]) -> MethodOptions:
 
 
 class SetNetwork(Network):
-    """One encoder and a classifier behind its BN neck."""
+    """One encoder and a classifier after its BN neck."""
 
     def __init__(self, options: ViewDistillationOptions, classes: int) -> None:
         super().__init__()
@@ -223,7 +223,8 @@ class ViewDistillation(Method):
         return self
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity`, `triplet`, the losses that the options add, and, with a teacher, `knowledge` and `distance`.
+        """Terms `identity`, `triplet`, the losses that the options add, and, with a teacher, `knowledge` and
+        `distance`.
 
         The batch holds sets, or images, each of which is then a set of one.
         """
@@ -258,7 +259,7 @@ class ViewDistillation(Method):
         }
 
     def _own_images(self, batch: Batch, images: Tensor, modalities: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The student's images of `(B, N, ...)` and modalities of `(B, N)`: the first ones, or ones from several cameras."""
+        """The student's images of `(B, N, ...)` and modalities of `(B, N)`: the first, or from several cameras."""
         if self.options.own_images == "any" or images.shape[1] == 1:
             return images[:, :count], modalities[:, :count]
         order = several_cameras_first(batch.cameras)[:, :count]
@@ -283,7 +284,7 @@ def over_sets(
 
 
 def several_cameras_first(cameras: Tensor) -> Tensor:
-    """Cameras `(B, N)` to the order `(B, N)` of each set's images: the first of every camera, then the second, and so on."""
+    """Cameras `(B, N)` to the order `(B, N)` of each set's images: the first of every camera, then the second, etc."""
     same = cameras[:, :, None] == cameras[:, None, :]
     return same.tril(-1).sum(2).argsort(dim=1, stable=True)
 
@@ -291,8 +292,8 @@ def several_cameras_first(cameras: Tensor) -> Tensor:
 def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: bool, extent: Extent = "stage") -> None:
     """Copy to `student` the weights of `source`, whose encoders have the same architecture.
 
-    With `reset_last_stage`, the encoders' last stages (as defined by `extent`), necks, bottlenecks and classifiers are left
-    unchanged, and `source` may know other identities.
+    With `reset_last_stage`, the encoders' last stages (as defined by `extent`), necks, bottlenecks and classifiers are
+    left unchanged, and `source` may know other identities.
 
     Raises:
         CrossreidError: the networks differ.

@@ -1,7 +1,7 @@
 """The named settings of views knowledge distillation: the paper's, and its authors' release's.
 
-`paper` takes from the release what the paper does not state; docs/view_distillation.md lists these cases. `crossreid` is the
-defaults of the options themselves.
+`paper` takes from the release what the paper does not state; docs/view_distillation.md lists these cases. `crossreid`
+is the defaults of the options themselves.
 """
 
 from __future__ import annotations

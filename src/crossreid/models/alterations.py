@@ -1,7 +1,8 @@
-"""Changes to a backbone in place, which any network that names its stages can be given.
+"""In-place changes to a backbone, for any network that names its stages.
 
 The re-ID habit of keeping the last stage at the resolution of the one before (last stride 1; Luo et al., "Bag of
-tricks", CVPRW 2019) is applied to whatever the last stage strides with, not to one architecture's attribute names.
+tricks", CVPRW 2019) is applied to whichever layers the last stage strides with, not to the attribute names of one
+architecture.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from crossreid.models.tokens import forward_small
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
 
-_TAKEN_OUT: set[tuple[type, str, object]] = set()  # timm's networks, as printed, whose stride was taken out before
+_TAKEN_OUT: set[tuple[type, str, object]] = set()  # printed forms of timm networks whose stride was removed before
 
 
 def stride_one(network: nn.Module, name: str) -> None:
-    """Give every strided layer that follows the last stage but one a stride of one, in place.
+    """Give every strided layer after the second-to-last stage a stride of one, in place.
 
-    Two small images show that it worked, unless they did of a network of timm that is built the same: the branches of a method
-    are many of one kind, and so are the runs that a process opens.
+    Two small images verify the result, unless an identically built timm network has been verified before: the branches
+    of a method are often identical, and so are the runs that a process opens.
 
     Raises:
-        CrossreidError: that does not double the height and the width of the network's feature map.
+        CrossreidError: the change does not double the height and the width of the network's feature map.
     """
-    of_timm = type(network).__module__.startswith("timm.")  # what others are built of need not be printed
+    of_timm = type(network).__module__.startswith("timm.")  # other networks may not print all they are built of
     alike = (type(network), repr(network), getattr(network, "built_for", None)) if of_timm else None
     known = alike in _TAKEN_OUT
     before = None if known else map_size(network)
@@ -43,7 +44,7 @@ def stride_one(network: nn.Module, name: str) -> None:
             continue
         if isinstance(layer, nn.Conv2d):
             layer.stride = (1, 1)
-            if layer.kernel_size[0] % 2 == 0:  # an even kernel would now take a row and a column off the map
+            if layer.kernel_size[0] % 2 == 0:  # an even kernel would now make the map a row and a column smaller
                 layer.padding = "same"
         elif isinstance(layer, nn.AvgPool2d | nn.MaxPool2d | BlurPool2d):
             parent, _, key = path.rpartition(".")
@@ -51,7 +52,7 @@ def stride_one(network: nn.Module, name: str) -> None:
     if known:
         return
     with warnings.catch_warnings():
-        # Torch says once a process what that padding costs, which is as it is meant.
+        # Torch warns once per process about the cost of that padding, which is intended.
         warnings.filterwarnings("ignore", message="Using padding='same' with even kernel")
         after = map_size(network)
     if before is None or after != (2 * before[0], 2 * before[1]):
@@ -64,14 +65,14 @@ def stride_one(network: nn.Module, name: str) -> None:
 
 
 def take_last_activation(network: nn.Module, name: str, *, whole_block: bool = False) -> None:
-    """Replace by nothing the activation that the feature map comes out of, in place.
+    """Replace the activation that the feature map comes out of by the identity, in place.
 
     Args:
-        whole_block: with it every other activation of the module that it lies in, which in a ResNet is the last block. Where
-            one module serves all places of a block, as in torchvision's, none can be taken without the others.
+        whole_block: also replace every other activation of the module that contains it, in a ResNet the last block. If
+            one module serves all positions of a block, as in torchvision, they can only be removed together.
 
     Raises:
-        CrossreidError: the map does not come out of an activation, or not of one that is used there alone.
+        CrossreidError: the map does not come out of an activation, or that activation is also used elsewhere.
     """
     calls: list[tuple[str, Tensor]] = []
     hooks = [
@@ -102,10 +103,10 @@ def take_last_activation(network: nn.Module, name: str, *, whole_block: bool = F
 
 
 def put_bam_after_stages(network: nn.Module, name: str, *, product: bool = False) -> None:
-    """A `BottleneckAttention`, or with `product` a `ProductAttention`, at the end of stages 1 to 3, before the last, in place.
+    """Add a `BottleneckAttention`, or with `product` a `ProductAttention`, at the end of stages 1 to 3, in place.
 
     Raises:
-        CrossreidError: the network's stages are no sequences of blocks.
+        CrossreidError: the network's stages are not sequences of blocks.
     """
     rows = stage_paths(network, name)
     channels = {row["module"]: row["num_chs"] for row in feature_rows(network)}
@@ -122,13 +123,13 @@ def put_bam_after_stages(network: nn.Module, name: str, *, product: bool = False
 def put_non_local_after_blocks(
     network: nn.Module, name: str, counts: Sequence[int], *, width: int | None = None
 ) -> None:
-    """A `NonLocal` after each of the last `counts[i]` blocks of stage i of the last `len(counts)`, in place.
+    """Add a `NonLocal` after each of the last `counts[i]` blocks of stage i of the last `len(counts)` stages, in place.
 
     Args:
-        width: channels inside each of them; half of those outside by default.
+        width: channels inside each of them; by default half of those outside.
 
     Raises:
-        CrossreidError: the network has not as many stages, or one of them is no sequence of as many blocks.
+        CrossreidError: the network has fewer stages, or one of them is not a sequence of that many blocks.
     """
     rows = stage_paths(network, name)
     channels = {row["module"]: row["num_chs"] for row in feature_rows(network)}
@@ -153,10 +154,10 @@ def put_non_local_after_blocks(
 
 
 def put_attention_before_stages(network: nn.Module, name: str) -> None:
-    """Attention by `channel_affinity` on what stages 2 to 4, the last three, take in, with a learned gain each, in place.
+    """Apply `channel_affinity` to the input of stages 2 to 4, the last three, with a learned gain each, in place.
 
     Raises:
-        CrossreidError: the network's stages do not hand on maps `(B, C, H, W)`.
+        CrossreidError: the network's stages do not return maps `(B, C, H, W)`.
     """
     modules = dict(network.named_modules())
     sources = [row for row in stage_paths(network, name)[-4:-1] if row in modules]

@@ -36,11 +36,11 @@ class BottleneckAttention(nn.Module):
 
 
 class NonLocal(nn.Module):
-    """A non-local block: maps x `(B, C, H, W)` to x + W(y), y at each place the mean of g(x) over all places, weighed.
+    """A non-local block: maps x `(B, C, H, W)` to x + W(y), with y at each position the weighted mean of g(x) over all.
 
-    The weight of a pair of places is the dot product theta(x_i) . phi(x_j); theta, phi and g halve the channels, W ends in
-    batch norm that starts at 0, so that the block starts as the identity. With a `width` they have so many channels; one, in
-    AGW's release, makes the weight of a pair a product of two numbers.
+    The weight of a pair of positions is the dot product theta(x_i) . phi(x_j). theta, phi and g halve the channels, or
+    have `width` channels if given. W ends in batch norm initialised to 0, so the block starts as the identity. With one
+    channel, as in AGW's release, the weight of a pair is a product of two numbers.
 
     Source: Wang et al., "Non-local neural networks", CVPR 2018, sections 3.2 and 3.3; Ye et al. (AGW) place it.
     """
@@ -55,6 +55,6 @@ class NonLocal(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         theta, phi, g = (layer(maps).flatten(2) for layer in (self.theta, self.phi, self.g))
-        # (theta^T phi) g = theta^T (phi g^T): the second product is of width x width numbers, not of all pairs of places.
+        # (theta^T phi) g = theta^T (phi g^T): the second product is width x width, not over all pairs of positions.
         together = g @ phi.transpose(1, 2) / theta.shape[2]
         return maps + self.out((together @ theta).unflatten(2, maps.shape[2:]))

@@ -89,7 +89,7 @@ class BackboneOptions(Options):
 
     @model_serializer(mode="wrap")
     def _as_kept(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Networks without norms by domain are kept as ever."""
+        """Networks without norms per domain are stored as before."""
         kept: dict[str, Any] = written(self)
         if self.domain_norm == "shared":
             for key in ("domain_norm", "domains", "tested_as"):
@@ -125,12 +125,12 @@ class BackboneOptions(Options):
 
 
 def at_size(options: BackboneOptions, size: Size) -> BackboneOptions:
-    """The options of a network for images `(height, width)`: built for that size, where its construction depends on it.
+    """Return the options for images `(height, width)`: built for that size if the network's construction depends on it.
 
-    Options that say `input_size: null` themselves are returned as they are.
+    Options that set `input_size: null` themselves are returned as they are.
 
     Raises:
-        CrossreidError: the network cannot be built for that size, or `options` name another one.
+        CrossreidError: the network cannot be built for that size, or `options` name a different one.
     """
     registered = options.name in BACKBONES
     depends = takes_input_size(BACKBONES[options.name].owner) if registered else is_built_for_a_size(options.name)
@@ -151,19 +151,19 @@ def at_size(options: BackboneOptions, size: Size) -> BackboneOptions:
 
 
 def backbone_name(method: Mapping[str, Any]) -> str:
-    """The backbone named in a recipe's `method` section, before it is validated; the default's where none is named."""
+    """The backbone named in a recipe's `method` section before validation; the default one if none is named."""
     given = method.get("backbone")
     name = given.get("name") if isinstance(given, Mapping) else getattr(given, "name", None)
     return name if isinstance(name, str) else str(BackboneOptions.model_fields["name"].default)
 
 
 def pixels_of(options: BackboneOptions) -> Pixels:
-    """How images are to be resized and normalised for the weights that `options` name; ImageNet's way for random ones.
+    """How to resize and normalise images for the weights that `options` name; as for ImageNet if they are random.
 
-    A local file says it where it is a checkpoint of this program, lies beside a `config.json` as timm writes it, or
-    holds the two as fast-reid's do. Else the description of the timm model by whose name weights are loaded says it.
-    The crop in that description is of photographs that show more than one thing; a detected person, vehicle or animal
-    is resized whole.
+    A local file states it if it is a checkpoint of this program, lies beside a `config.json` as written by timm, or
+    contains both values as fast-reid's files do. Otherwise it comes from the description of the timm model whose
+    weights are loaded. The crop in that description is for photographs that show more than one thing; a detected
+    person, vehicle or animal is resized whole.
     """
     if options.weights == "none":
         return Pixels()

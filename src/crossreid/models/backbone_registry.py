@@ -1,4 +1,4 @@
-"""Backbones of one's own, by the names that recipes call them, and the pixels that the weights of a backbone want."""
+"""The user's own backbones, by their names in recipes, and the pixels that the weights of a backbone expect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Factory)
 
 
 class Pixels(NamedTuple):
-    """How the images were resized and normalised that a backbone's weights were trained with."""
+    """How the images that a backbone's weights were trained with were resized and normalised."""
 
     normalisation: Normalisation = IMAGENET
     interpolation: Interpolation = "bilinear"
@@ -25,7 +25,7 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RegisteredBackbone:
-    """An entry of `BACKBONES`: what makes the network, the pixels its weights want, whether its last stage strides."""
+    """An entry of `BACKBONES`: its factory, the pixels its weights expect, and whether its last stage has a stride."""
 
     owner: Factory
     pixels: Pixels
@@ -45,27 +45,27 @@ def register_backbone(
     interpolation: Interpolation = "bilinear",
     last_stride: bool = True,
 ) -> Callable[[F], F]:
-    """Register the function below as the backbone that recipes call `name`; it comes before a timm model of that name.
+    """Register the decorated function as the backbone `name` in recipes; it precedes a timm model of that name.
 
-    It is called without arguments, or with those of these that it has as parameters: `pretrained` (bool: weights are
-    `imagenet`), `input_size` ((height, width) of the images, where a recipe says it; give it a default). It returns an
+    It is called with those of these arguments that it has as parameters: `pretrained` (bool: weights are `imagenet`)
+    and `input_size` ((height, width) of the images, if a recipe gives it; it needs a default). It returns an
     `nn.Module` without a classifier that has
 
     * `forward_features(images)`: `(B, 3, H, W)` to maps `(B, num_features, h, w)`, or tokens
       `(B, tokens, num_features)`;
     * `num_features`: int;
     * `feature_info`, if its stages can be told apart (last stride, attention, two streams): a list of one
-      `{"module": PATH, "num_chs": int}` a stage, stem first, PATH of the module that the stage ends with.
+      `{"module": PATH, "num_chs": int}` per stage, stem first, PATH of the module that the stage ends with.
 
     Args:
-        mean, std: of red, green and blue, from 0 to 1, by which the images were normalised that its weights were
-            trained with; images are fed to it so, unless a recipe says otherwise.
+        mean, std: of red, green and blue, from 0 to 1, used to normalise the images that its weights were trained
+            with; images are normalised the same way unless a recipe says otherwise.
         interpolation: how those images were resized.
-        last_stride: whether its last stage has a stride that `last_stride_one` can take out; where it has none, that
-            option is false unless given.
+        last_stride: whether its last stage has a stride that `last_stride_one` can remove; if it has none, that option
+            is false by default.
 
     Raises:
-        PluginError: one of another module has the name.
+        PluginError: another module has registered the name.
     """
 
     def register(factory: F) -> F:

@@ -40,12 +40,12 @@ from crossreid.models.weights import WeightsError, load_local_weights
 class Backbone(nn.Module):
     """A network without its head: `(B, 3, H, W)` to a feature map `(B, width, h, w)`.
 
-    A transformer's tokens come as a map of its patches, without its class and register tokens, or as
+    A transformer's tokens are returned as a map of its patches, without its class and register tokens, or as
     `options.transformer.tokens` says.
 
     Raises:
-        CrossreidError: no such backbone, or one that an option of `options` cannot be applied to.
-        WeightsError: its weights are not there or do not fit.
+        CrossreidError: there is no such backbone, or one of `options` cannot be applied to it.
+        WeightsError: its weights are missing or do not fit.
     """
 
     def __init__(self, options: BackboneOptions) -> None:
@@ -72,7 +72,7 @@ class Backbone(nn.Module):
         self.last_stage = [f"network.{path}" for path in paths]
 
     def forward(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
-        """The map of images `(B, 3, H, W)`; modalities and cameras `(B,)` are for side information, None where unknown."""
+        """The map of images `(B, 3, H, W)`; modalities and cameras `(B,)` are for side information, None if unknown."""
         if self.side_information is None:
             features: Tensor = self.network.forward_features(images)  # type: ignore[operator]
         else:
@@ -83,14 +83,14 @@ class Backbone(nn.Module):
         return maps if self.pooling is None else self.pooling(maps)[:, :, None, None]
 
     def leading_stages(self, count: int) -> list[nn.Module]:
-        """The modules of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""
+        """The modules of the first `count` stages, each by itself. Raises `CrossreidError` if there are fewer."""
         return leading_modules(self.network, count)
 
 
 def _altered_tokens(
     network: nn.Module, options: BackboneOptions
 ) -> tuple[SideInformation | None, GeneralisedMean | None]:
-    """Patches changed in place as the options of transformers say; the module of side information, and that of pooling."""
+    """Change patches in place as the transformer options say; return the side-information and pooling modules."""
     given = options.transformer
     if given.patch_stride is not None:
         overlap_patches(network, options.name, given.patch_stride)
@@ -106,7 +106,7 @@ def _altered_tokens(
 
 
 def create_network(options: BackboneOptions) -> nn.Module:
-    """The network that `options` name, without its classifier, with the weights asked for."""
+    """Return the network that `options` name, without its classifier, with the requested weights."""
     network = _registered(options) if options.name in BACKBONES else _of_timm(options)
     if options.input_size is not None:
         build_for(network, options.input_size)

@@ -1,6 +1,7 @@
 """The attention before stages 2 to 4 in the authors' release of variational distillation: channels by their affinity.
 
-It has one learned number a stage, which starts at 0, so that a pretrained network starts as it is. The paper has none.
+It has one learned number per stage, initialised to 0, so a pretrained network starts unchanged. The paper has no such
+attention.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 def channel_affinity(maps: Tensor, gain: Tensor) -> Tensor:
     """Maps x `(B, C, H, W)`, channels as rows of length H W, to x + gain softmax(-x x^T) x; `gain` is a scalar `(1,)`.
 
-    The softmax is over the last axis: a channel takes in those most that it is least like. In float32 or wider, as
-    the products are not scaled.
+    The softmax is over the last axis: a channel takes in most from those it is least like. Computed in float32 or
+    wider, as the products are not scaled.
     """
     kind = maps.device.type
     with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
@@ -27,10 +28,10 @@ def channel_affinity(maps: Tensor, gain: Tensor) -> Tensor:
 
 
 def put_affinity_after(stage: nn.Module) -> None:
-    """Let `stage` hand on its map through `channel_affinity`, in place, with a parameter `affinity_gain`; other keys stay.
+    """Pass the output of `stage` through `channel_affinity`, in place, with a parameter `affinity_gain`; other keys
+    stay.
 
-    The parameter lies in the stage itself and the hook holds nothing, so that a copy of the stage has a gain of its
-    own.
+    The parameter belongs to the stage itself and the hook has no state, so a copy of the stage has its own gain.
     """
     stage.register_parameter("affinity_gain", nn.Parameter(torch.zeros(1)))
     stage.register_forward_hook(_through_affinity)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 class Critic(nn.Module):
     """Scores T(v_i, z_j) of all pairs of two batches: `(N, V)`, `(M, Z)` to `(N, M)`.
 
-    An MLP over the two side by side. Its first layer is a sum of one part for v and one for z, so that pairing all with
-    all costs N + M products with wide inputs instead of N M. Scores are bounded softly by +-limit nats: estimators take
-    their exponential.
+    An MLP over the concatenated pair. Its first layer is a sum of one part for v and one for z, so scoring all pairs
+    takes N + M products with wide inputs instead of N M. Scores are softly bounded by +-limit nats, because estimators
+    take their exponential.
     """
 
     def __init__(self, v_width: int, z_width: int, hidden: int = 256, limit: float = 20.0) -> None:

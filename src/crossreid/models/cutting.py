@@ -1,7 +1,7 @@
-"""A backbone cut at its stages: runs of modules, stem first, that one after another are the network.
+"""A backbone cut at its stages: sequences of modules, stem first, that together form the network.
 
-A transformer whose blocks all see the same tokens is cut between any two of them (`token_stages`), any other network where its
-`feature_info` says that a stage ends.
+A transformer whose blocks all see the same tokens is cut between any two of them (`token_stages`), any other network
+where its `feature_info` says that a stage ends.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ from crossreid.models.tokens import Size, forward_small
 
 
 class Cut(NamedTuple):
-    """The stages of a network in order, and what makes the further inputs of a transformer's blocks."""
+    """The stages of a network in order, and the module for the additional inputs of a transformer's blocks."""
 
     stages: list[nn.Module]
     inputs: BlockInputs | None
 
     def given(self, size: Size) -> Given | None:
-        """The further inputs for images of `size` (H, W)."""
+        """The additional inputs for images of `size` (H, W)."""
         return None if self.inputs is None else self.inputs(size)
 
 
 def through(stages: Iterable[nn.Module], maps: Tensor, given: Given | None) -> Tensor:
-    """What the stages make of `maps` one after another."""
+    """Pass `maps` through the stages in order."""
     for stage in stages:
         maps = stage(maps, given) if isinstance(stage, TokenStage) else stage(maps)
     return maps
 
 
 def cut(backbone: Backbone, name: str) -> Cut:
-    """The stages of `backbone`, in order; what follows the last stage belongs to it. The last one gives `(B, width, h, w)`.
+    """The stages of `backbone`, in order; what follows the last stage belongs to it. The last one returns
+    `(B, width, h, w)`.
 
-    Of a transformer stage 0 is its stem, and each block is a stage after it. Any other network is cut where its `feature_info`
-    says that a stage ends, once a small image has shown that it is a plain sequence there: each part takes what the part before
-    it gives, and nothing happens in between.
+    For a transformer, stage 0 is its stem, and each block is a stage after it. Any other network is cut where its
+    `feature_info` says that a stage ends, once a small image has shown that it is a plain sequence there: each part's
+    input is the previous part's output, with nothing in between.
 
     Raises:
         CrossreidError: it is neither.
@@ -58,9 +59,10 @@ def cut(backbone: Backbone, name: str) -> Cut:
 
 
 def _between_blocks(backbone: Backbone) -> Cut | None:
-    """The transformer's stem and blocks; None where one after another they are not the network.
+    """The transformer's stem and blocks; None if the network is more than their sequence.
 
-    What each block and the norm take is compared, not the map alone: layers whose scale starts near 0 would hide a difference.
+    The inputs of each block and of the norm are compared, not only the map: layers whose scale starts near 0 would hide
+    a difference.
     """
     network = backbone.network
     found = Cut(*token_stages(network))
@@ -103,7 +105,7 @@ def _alike(one: Tensor, other: Tensor) -> bool:
 
 
 def _at_stages(backbone: Backbone, name: str) -> Cut | None:
-    """The modules of each stage; None where they are no chain."""
+    """The modules of each stage; None if they are not a chain."""
     network = backbone.network
     ends = stage_paths(network, name)
     parts = _parts(network, ends)
@@ -133,7 +135,7 @@ def _holds(path: str, end: str) -> bool:
 
 
 def _parts(network: nn.Module, ends: list[str]) -> dict[str, nn.Module]:
-    """The outermost modules that no cut goes through, by path."""
+    """The outermost modules that no cut passes through, by path."""
     found: dict[str, nn.Module] = {}
 
     def look(module: nn.Module, prefix: str) -> None:
@@ -150,7 +152,7 @@ def _parts(network: nn.Module, ends: list[str]) -> dict[str, nn.Module]:
 
 
 def _traced(network: nn.Module, parts: dict[str, nn.Module]) -> tuple[list[str], bool]:
-    """The parts in the order in which an image passes them, and whether the map has its channels last; none where that is no chain."""
+    """The parts in the order an image passes them, and whether maps are channels last; none if they are not a chain."""
     calls: list[tuple[str, Tensor, Tensor]] = []
     hooks = [
         part.register_forward_hook(lambda _module, inputs, output, path=path: calls.append((path, inputs[0], output)))
@@ -166,7 +168,7 @@ def _traced(network: nn.Module, parts: dict[str, nn.Module]) -> tuple[list[str],
     image, maps = shown
     starts = [position for position, (_, given, _) in enumerate(calls) if given is image]
     passed: Tensor = image
-    for _, given, output in calls[starts[-1] :] if starts else []:  # sizes that were refused may have left calls before
+    for _, given, output in calls[starts[-1] :] if starts else []:  # rejected sizes may have left earlier calls
         if given is not passed:
             return [], False
         passed = output

@@ -1,12 +1,13 @@
-"""Batch norm with statistics of each domain by itself, for networks that learn from several data sets at once.
+"""Batch norm with separate statistics per domain, for networks that learn from several data sets at once.
 
 Source: Chang et al., "Domain-specific batch normalization for unsupervised domain adaptation", CVPR 2019: each domain
-has running statistics and an affine map of its own, all other weights are shared. With `statistics` the affine map is
-shared too. At test an image is of a domain that is named, or of none of them: then means and variances are the mean of
-all domains', and so are the affine maps.
+has its own running statistics and affine map; all other weights are shared. With `statistics` the affine map is
+shared too. At test an image belongs to a named domain or to none; for the latter, means, variances and affine maps are
+averaged over all domains.
 
-A network is swapped as a whole once it is built. Which domain each image of a batch is of is said around the forward
-pass (`batch_of`), as layers deep inside see rows alone; whoever passes some of the rows on says which (`rows_of`).
+The norms of a network are replaced once it is built. The domains of a batch's images are set around the forward
+pass (`batch_of`), as layers deep inside see only rows; code that passes on only some of the rows says which
+(`rows_of`).
 """
 
 from __future__ import annotations
@@ -30,25 +31,25 @@ _DOMAINS: Said[Tensor] = Said("domains of the batch")
 
 @contextmanager
 def batch_of(domains: Tensor | None) -> Iterator[None]:
-    """Within, images passed through a network are of these domains, `(B,)` int64; None where nobody knows."""
+    """Within the block, images passed through a network are of these domains, `(B,)` int64; None if unknown."""
     with _DOMAINS.saying(domains):
         yield
 
 
 @contextmanager
 def rows_of(index: Tensor, total: int) -> Iterator[None]:
-    """Within, only the rows `index` of the `total` of the batch are passed on."""
+    """Within the block, only the rows `index` of the batch's `total` rows are passed on."""
     domains = _DOMAINS.get()
     with batch_of(None if domains is None else _per_row(domains, total).index_select(0, index)):
         yield
 
 
 class DomainNorm(nn.Module):
-    """Batch norm of S domains, `(B, C, ...)` to the same shape, with what follows in the replaced layer (activation).
+    """Batch norm of S domains, `(B, C, ...)` to the same shape, including the replaced layer's activation.
 
-    In training each row is normalised by the mean and variance of the batch's rows of its domain, which also move that
-    domain's running ones. In evaluation a row of a known domain is normalised by its domain's running statistics, any
-    other by those of `tested_as`, or the mean of all where it is None.
+    In training each row is normalised by the mean and variance of the batch's rows of the same domain, which also
+    update that domain's running statistics. In evaluation a row of a known domain is normalised by its domain's running
+    statistics, any other row by those of `tested_as`, or by their mean over all domains if it is None.
     """
 
     def __init__(self, layer: _BatchNorm, domains: int, *, affine: bool) -> None:
@@ -71,7 +72,7 @@ class DomainNorm(nn.Module):
             self.register_parameter(name, copied)
         self.weight: nn.Parameter | None
         self.bias: nn.Parameter | None
-        # What timm's layers do behind the norm.
+        # What timm's layers do after the norm.
         self.drop = getattr(layer, "drop", nn.Identity())
         self.act = getattr(layer, "act", nn.Identity())
 
@@ -98,13 +99,13 @@ class DomainNorm(nn.Module):
         return result
 
     def _by(self, values: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
-        """Values normalised by statistics and maps of each row, `(B, C)` or `(C,)`."""
+        """Values normalised by each row's statistics and affine map, `(B, C)` or `(C,)`."""
         factor = (var + self.eps).rsqrt() if scale is None else scale * (var + self.eps).rsqrt()
         offset = -mean * factor if shift is None else shift - mean * factor
         return values * _over(factor, values) + _over(offset, values)
 
     def _settled(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Mean, variance, scale and shift `(C,)` of the domain that is tested as, or the mean of all."""
+        """Mean, variance, scale and shift `(C,)` of the domain `tested_as`, or the mean of all."""
 
         def one(part: Tensor | None) -> Tensor | None:
             if part is None:
@@ -117,7 +118,7 @@ class DomainNorm(nn.Module):
         return mean, var, one(self.weight), one(self.bias)
 
     def ordinary(self) -> _BatchNorm:
-        """The batch norm alone that does in evaluation what this one does for images of no known domain."""
+        """An ordinary batch norm, without activation, equal to this one in evaluation for images of no known domain."""
         mean, var, scale, shift = self._settled()
         plain = self.plain(self.channels, eps=self.eps, momentum=self.momentum, affine=scale is not None)
         with torch.no_grad():
@@ -127,7 +128,7 @@ class DomainNorm(nn.Module):
         return plain
 
     def settled(self) -> nn.Module:
-        """`ordinary`, and what the replaced layer does behind it."""
+        """`ordinary`, followed by what the replaced layer does after it."""
         plain = self.ordinary()
         behind = [part for part in (self.drop, self.act) if not isinstance(part, nn.Identity)]
         return nn.Sequential(plain, *behind) if behind else plain
@@ -138,7 +139,7 @@ class DomainNorm(nn.Module):
 
 
 class GroupStatistics(Protocol):
-    """What keeps running means and variances `(S, C)` of groups of rows."""
+    """A module that keeps running means and variances `(S, C)` of groups of rows."""
 
     running_mean: Tensor
     running_var: Tensor
@@ -147,12 +148,12 @@ class GroupStatistics(Protocol):
 
 
 def measured(kept: GroupStatistics, values: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance `(S, C)` of each group's rows of `values` `(B, C, ...)`; they move the running ones of `kept`.
+    """Mean and variance `(S, C)` of each group's rows of `values` `(B, C, ...)`; they update those of `kept`.
 
-    The running ones of a group that is not there stay as they are.
+    The running statistics of a group without rows stay as they are.
 
     Args:
-        of: `(B, S)`, 1 where a row is of a group and else 0.
+        of: `(B, S)`, 1 if a row belongs to a group, otherwise 0.
     """
     size = values[0, 0].numel()
     count = of.sum(0)[:, None] * size
@@ -171,7 +172,7 @@ def measured(kept: GroupStatistics, values: Tensor, of: Tensor) -> tuple[Tensor,
 
 
 def put_domain_norm(network: nn.Module, domains: int, kind: DomainNormKind) -> int:
-    """Replace every batch norm in `network` by one of `domains` domains that starts equal; return how many there were."""
+    """Replace every batch norm in `network` by an initially equal one of `domains` domains; return their number."""
 
     def by_domain(layer: nn.Module) -> nn.Module | None:
         return DomainNorm(layer, domains, affine=kind == "all") if isinstance(layer, _BatchNorm) else None
@@ -180,18 +181,18 @@ def put_domain_norm(network: nn.Module, domains: int, kind: DomainNormKind) -> i
 
 
 def settle(network: nn.Module) -> int:
-    """Replace every batch norm by domain by the ordinary one that it is in evaluation: what is served and exported."""
+    """Replace every batch norm per domain by the ordinary one it equals in evaluation, for serving and export."""
     return _replace(network, lambda layer: layer.settled() if isinstance(layer, DomainNorm) else None)
 
 
 def adopt_domains(network: nn.Module, domains: Sequence[int | None], kind: DomainNormKind) -> None:
-    """Give every batch norm the domains of another network, so that its weights fit there; their names stay.
+    """Give every batch norm the domains of another network, so that its weights fit; names stay the same.
 
-    For weights alone: what a layer did behind its norm may be lost.
+    For loading weights only: what a layer did after its norm may be lost.
 
     Args:
-        domains: of each domain of the other network the one here whose statistics and map it has; None for those that
-            images of no known domain get.
+        domains: for each domain of the other network, the domain here whose statistics and map it takes; None for the
+            mean used for images of no known domain.
         kind: that of the other network; `shared` for ordinary batch norms.
     """
 
@@ -214,7 +215,7 @@ def adopt_domains(network: nn.Module, domains: Sequence[int | None], kind: Domai
 
 
 def count_as(network: nn.Module, domain: int | None) -> None:
-    """From now on images of no known domain count as of this one, or with None as of the mean of all."""
+    """From now on treat images of no known domain as of this one, or with None by the mean of all."""
     for module in network.modules():
         if isinstance(module, DomainNorm):
             module.tested_as = domain
@@ -222,7 +223,7 @@ def count_as(network: nn.Module, domain: int | None) -> None:
 
 @contextmanager
 def counted_as(network: nn.Module, domain: int | None) -> Iterator[None]:
-    """Within, images of no known domain count as of this one; afterwards as before."""
+    """Within the block, treat images of no known domain as of this one; afterwards as before."""
     before = next((module.tested_as for module in network.modules() if isinstance(module, DomainNorm)), None)
     count_as(network, domain)
     try:
@@ -232,7 +233,7 @@ def counted_as(network: nn.Module, domain: int | None) -> Iterator[None]:
 
 
 def _replace(network: nn.Module, by: Callable[[nn.Module], nn.Module | None]) -> int:
-    """Put `by(layer)` in place of each layer that it returns something for; a layer that lies in two places stays one."""
+    """Replace each layer for which `by(layer)` is not None; a layer used in two places stays shared."""
     made: dict[nn.Module, nn.Module] = {}  # by identity
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
@@ -244,7 +245,7 @@ def _replace(network: nn.Module, by: Callable[[nn.Module], nn.Module | None]) ->
 
 
 def _per_row(domains: Tensor, rows: int) -> Tensor:
-    """The domain of each of so many rows: as many as there are samples, or of sets several one after another."""
+    """The domain of each of `rows` rows: one per sample, or for sets several consecutive rows per sample."""
     if len(domains) == rows:
         return domains
     if len(domains) == 0 or rows % len(domains):
@@ -256,6 +257,6 @@ def _per_row(domains: Tensor, rows: int) -> Tensor:
 
 
 def _over(part: Tensor, values: Tensor) -> Tensor:
-    """`(B, C)` or `(C,)` in a shape that goes with `(B, C, ...)`."""
+    """`(B, C)` or `(C,)` in a shape that broadcasts with `(B, C, ...)`."""
     whole = part if part.ndim == 2 else part[None]
     return whole.reshape(*whole.shape, *[1] * (values.ndim - 2))

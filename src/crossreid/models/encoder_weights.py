@@ -1,7 +1,7 @@
-"""The weights of an encoder, cut into stems and streams or not, as those of one whole backbone; and back.
+"""The weights of an encoder, cut into stems and streams or not, under the names of a whole backbone, and back.
 
-So a network takes what another one has learnt: a two-stream network from a whole encoder, or the other way round.
-Tables that are as large as the images, a transformer's positions and the tables of its windows, are resampled.
+A network can thus take another one's weights: a two-stream network those of a whole encoder, or vice versa.
+Tables whose size depends on the image, a transformer's positions and its windows' tables, are resampled.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from crossreid.models.position_tables import Grid, grid_of, on_grid
 
-ADAPTED = ".base_layer."  # where peft puts the layer that an adapter is added to
+ADAPTED = ".base_layer."  # peft's name for a layer with an adapter
 Origin = Literal["shared", "visible", "infrared"]
-# Of a network in streams: the copies of a stage that another origin has.
+# For a network in streams: the copies of a stage that belong to another origin.
 _OTHERS: dict[str, tuple[str, ...]] = {
     "shared": ("infrared_stem.", "streams.1."),
     "visible": ("infrared_stem.", "streams.0."),
@@ -27,7 +27,7 @@ _COPIES = (("infrared_stem.", "visible_stem."), ("streams.1.", "streams.0."))
 
 
 def keys_in_whole(parts: nn.Module, whole: nn.Module) -> dict[str, str]:
-    """Of each tensor of a network that was cut out of `whole`, copies of stages too, its name in `whole`."""
+    """The name in `whole` of each tensor of a network cut out of it, including copies of stages."""
     names = {id(tensor): name for name, tensor in _tensors(whole)}
     own = dict(_tensors(parts))
     found: dict[str, str] = {}
@@ -39,11 +39,10 @@ def keys_in_whole(parts: nn.Module, whole: nn.Module) -> dict[str, str]:
 
 
 def whole_keys(encoder: nn.Module) -> dict[str, str]:
-    """Of each tensor of an encoder its name in a whole backbone, one to which no adapters were added."""
+    """The name of each tensor of an encoder in a whole backbone without adapters."""
     names: Mapping[str, str] = {name: name for name in encoder.state_dict()}
     if is_cut(encoder):
-        # Since it was cut, batch norms may have become ones by domain, which count no batches, and adapters been
-        # merged.
+        # Since then, batch norms may have been replaced by ones per domain, which count no batches, or adapters merged.
         kept: Any = encoder.keys_in_whole
         now = ((name if name in names else name.replace(ADAPTED, "."), whole) for name, whole in kept.items())
         names = {name: whole for name, whole in now if name in names}
@@ -51,11 +50,11 @@ def whole_keys(encoder: nn.Module) -> dict[str, str]:
 
 
 def as_whole(encoder: nn.Module, origin: Origin) -> dict[str, Tensor]:
-    """An encoder's weights by their names in a whole backbone.
+    """An encoder's weights under their names in a whole backbone.
 
     Args:
-        origin: of stages that are there more than once the one that is taken: of the shared stream behind the visible
-            stem, or of a modality's stem and the specific stream.
+        origin: which copy to take of stages that exist more than once: the shared stream after the visible stem, or a
+            modality's stem and the specific stream.
     """
     keys, state = whole_keys(encoder), encoder.state_dict()
     specific = any(name.startswith("streams.1.") for name in keys)
@@ -71,7 +70,7 @@ def is_cut(encoder: nn.Module) -> bool:
 def resampled_to(
     given: Mapping[str, Tensor], source: nn.Module, encoder: nn.Module
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights of `source`, by the names of `encoder`, for the size that this was built for, and which were resampled."""
+    """Weights of `source` under the names of `encoder`, for the size it was built for; and which were resampled."""
     own, old, new = encoder.state_dict(), _grid(source), _grid(encoder)
     result, changed = dict(given), []
     for name, tensor in given.items():
@@ -91,7 +90,7 @@ def resampled_to(
 
 
 def _are_positions(table: Tensor, expected: Tensor, old: Grid, new: Grid) -> bool:
-    """Whether both are positions `(1, prefix + h w, D)` of these grids, with as many before the patches."""
+    """Whether both are positions `(1, prefix + h w, D)` of these grids, with equally many tokens before the patches."""
     if table.ndim != 3 or expected.ndim != 3 or table.shape[2] != expected.shape[2]:
         return False
     prefix = expected.shape[1] - new[0] * new[1]
@@ -99,7 +98,7 @@ def _are_positions(table: Tensor, expected: Tensor, old: Grid, new: Grid) -> boo
 
 
 def _grid(encoder: nn.Module) -> Grid | None:
-    """The grid of the first network in an encoder that has positions, a whole one or a stem; None where none has."""
+    """The grid of the first network in an encoder that has positions, a whole one or a stem; None if there is none."""
     return next((grid for module in encoder.modules() if (grid := grid_of(module)) is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""What follows a backbone: encoders with average pooling and BN neck, bottlenecks, classifiers of identities and modalities."""
+"""What follows a backbone: average pooling and BN neck, bottlenecks, classifiers of identities and modalities."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BottleneckOptions(Options):
 
 
 class MapHead(nn.Module):
-    """What follows a backbone: average pooling and the BN neck, feature maps `(B, width, h, w)` to the observation v `(B, width)`."""
+    """Average pooling and BN neck after a backbone: maps `(B, width, h, w)` to the observation v `(B, width)`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -63,8 +63,8 @@ class Encoder(nn.Module):
     def pool(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
         """`(B, 3, H, W)` to the average-pooled feature map `(B, width)`, before the neck.
 
-        Modalities and cameras `(B,)` are for a backbone with side information, modalities for styles that are mixed across
-        them; None where they are not known.
+        Modalities and cameras `(B,)` are for a backbone with side information, modalities also for styles mixed across
+        modalities; None if unknown.
         """
         given = () if self.backbone.side_information is None else (modalities, cameras)
         with images_of(modalities):
@@ -75,7 +75,7 @@ class Encoder(nn.Module):
 
 
 def bn_neck(width: int) -> nn.BatchNorm1d:
-    """Batch norm of `(B, width)` with its shift fixed at zero, so that what comes out is centred.
+    """Batch norm of `(B, width)` with its shift fixed at zero, so that the output is centred.
 
     Source: Luo et al., "Bag of tricks and a strong baseline for deep person re-identification", CVPRW 2019.
     """
@@ -110,7 +110,7 @@ class GaussianBottleneck(nn.Module):
     """The stochastic bottleneck of VIB: observation v `(B, width)` to a Gaussian with diagonal covariance.
 
     Source: Alemi et al., "Deep Variational Information Bottleneck", ICLR 2017, which also sets the deviation to
-    softplus(a - 5): nearly noiseless at the start.
+    softplus(a - 5): almost no noise at the start.
     """
 
     def __init__(self, width: int, options: BottleneckOptions) -> None:
@@ -125,7 +125,7 @@ class GaussianBottleneck(nn.Module):
 
 
 def linear_classifier(width: int, classes: int, *, bias: bool = False) -> nn.Linear:
-    """`(B, width)` to logits `(B, classes)`, started near zero so that the first predictions are uniform."""
+    """`(B, width)` to logits `(B, classes)`, initialised near zero so that the first predictions are uniform."""
     layer = nn.Linear(width, classes, bias=bias)
     nn.init.normal_(layer.weight, std=0.001)
     if bias:
@@ -134,9 +134,11 @@ def linear_classifier(width: int, classes: int, *, bias: bool = False) -> nn.Lin
 
 
 def hidden_classifier(width: int, classes: int, *, hidden: int | None = None, dropout: float = 0.5) -> nn.Sequential:
-    """The release's classifier of z: a hidden layer, half as wide as z unless `hidden` says otherwise, before the logits.
+    """The release's classifier of z: a hidden layer, half as wide as z unless `hidden` says otherwise, before the
+    logits.
 
-    Batch norm, leaky ReLU and dropout follow the hidden layer; both linear layers have biases and start near zero.
+    Batch norm, leaky ReLU and dropout follow the hidden layer; both linear layers have biases and are initialised near
+    zero.
     """
     hidden = hidden or max(width // 2, 1)
     return nn.Sequential(
@@ -151,7 +153,7 @@ def hidden_classifier(width: int, classes: int, *, hidden: int | None = None, dr
 def modality_classifier(width: int, hidden: int = 100, dropout: float = 0.5) -> nn.Sequential:
     """`(B, width)` to logits of the two modalities `(B, 2)`: two hidden layers with batch norm, ReLU and dropout.
 
-    Source: the release of Ren and Zhang (IDKL), CVPR 2024, whose discriminator and confuser are this.
+    Source: the release of Ren and Zhang (IDKL), CVPR 2024, where the discriminator and the confuser have this form.
     """
     layers: list[nn.Module] = []
     for inner in (width, hidden):
@@ -163,10 +165,10 @@ MetricFeatures = Literal["pooled", "unit", "neck"]
 
 
 def metric_features(kind: MetricFeatures, pooled: Tensor, normed: Tensor) -> Tensor:
-    """What a metric loss compares, `(B, width)`, of the features before the neck and after it.
+    """The features that a metric loss compares, `(B, width)`, given those before and after the neck.
 
-    `pooled`: the former as they are, `unit`: the same brought to length 1, `neck`: the latter brought to length 1, as they
-    are compared in a test.
+    `pooled`: the former as they are; `unit`: the same, L2-normalised; `neck`: the latter, L2-normalised, as compared at
+    test.
     """
     if kind == "pooled":
         return pooled
@@ -174,5 +176,5 @@ def metric_features(kind: MetricFeatures, pooled: Tensor, normed: Tensor) -> Ten
 
 
 def concatenate_normalised(parts: Sequence[Tensor]) -> Tensor:
-    """Concatenation of `(B, D_i)` as one L2-normalised `(B, sum D_i)` in float32."""
+    """Concatenate `(B, D_i)` into one L2-normalised `(B, sum D_i)` in float32."""
     return nn.functional.normalize(torch.cat([part.float() for part in parts], dim=1), dim=1)

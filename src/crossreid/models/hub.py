@@ -1,6 +1,7 @@
-"""The hub that timm fetches weights from: asked once whether it answers, so that a machine without internet waits for seconds only.
+"""The hub that timm downloads weights from: checked once for an answer, so that a machine without internet waits only
+for seconds.
 
-By itself timm asks for each of several files, each six times, for a minute in all, with a line a time.
+By itself timm requests each of several files six times, for a minute in total, with a line each time.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import get_session
 
 SECONDS = 4.0
-REMEMBERED = 60.0  # seconds for which a silent one is not asked again: for the weights after the description, say
+REMEMBERED = 60.0  # seconds for which a silent hub is not asked again, such as for weights after a description
 
-_silent: dict[str, float] = {}  # when an address was found silent
+_silent: dict[str, float] = {}  # when an address last failed to answer
 
 
 @contextmanager
 def offline_unless_it_answers() -> Iterator[bool]:
-    """Whether the hub answers; in a block where it does not, what is in the cache is taken and nothing is asked for."""
+    """Yield whether the hub answers; if not, only the cache is used within the block."""
     answers = it_answers()
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not answers
@@ -34,10 +35,10 @@ def offline_unless_it_answers() -> Iterator[bool]:
 
 
 def weights_of(repository: str) -> Path:
-    """The file of weights of a repository `OWNER/NAME` or `OWNER/NAME@REVISION`, from the cache or the hub.
+    """The weight file of a repository `OWNER/NAME` or `OWNER/NAME@REVISION`, from the cache or the hub.
 
     Raises:
-        OSError, ValueError: as the hub's client raises what it comes across.
+        OSError, ValueError: as raised by the hub's client.
     """
     bare, _, revision = repository.partition("@")
     try:
@@ -49,7 +50,8 @@ def weights_of(repository: str) -> Path:
 def it_answers(address: str | None = None) -> bool:
     """Whether the hub, or the host of another address, gives any answer within `SECONDS`.
 
-    Looking up its name counts, and so do proxies and whatever else is set. One that gave none is asked again after `REMEMBERED`.
+    The time includes the name lookup, and proxies and similar settings apply. A silent host is asked again after
+    `REMEMBERED`.
     """
     asked = address or constants.ENDPOINT
     if time.monotonic() - _silent.get(asked, -REMEMBERED) < REMEMBERED:
@@ -59,11 +61,11 @@ def it_answers(address: str | None = None) -> bool:
     def ask() -> None:
         try:
             get_session().head(asked, timeout=SECONDS)
-        except Exception:  # of several libraries, whichever the hub's client is built on
+        except Exception:  # raised by whichever library the hub's client is built on
             return
         answered.set()
 
-    # A thread, as looking up a name has no limit of its own.
+    # In a thread, as a name lookup has no timeout.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(SECONDS)

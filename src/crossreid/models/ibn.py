@@ -1,12 +1,13 @@
-"""ResNets with instance and batch normalisation (IBN), whose early layers keep what is invariant to appearance.
+"""ResNets with instance and batch normalisation (IBN), whose early layers keep features that are invariant to
+appearance.
 
 Source: Pan et al., "Two at once: enhancing learning and generalization capacities via IBN-Net", ECCV 2018, section 3.2.
-IBN-a: of the first normalisation in each block of the first three stages, half the channels are normalised by image and
-half by batch. IBN-b: the stem, and the sums that end the first two stages, are normalised by image before their
-activation. SE-ResNets of the same kind have squeeze and excitation (Hu et al., CVPR 2018) in each block, ResNeXts
+IBN-a: in the first normalisation of each block of the first three stages, half the channels are normalised per image
+and half over the batch. IBN-b: the stem, and the sums that end the first two stages, are normalised per image before
+their activation. SE-ResNets of the same kind have squeeze and excitation (Hu et al., CVPR 2018) in each block, ResNeXts
 groups of channels (Xie et al., CVPR 2017).
 
-Modules are called as in the authors' release, so that its files load: `resnet50_ibn_a` from
+Module names are those of the authors' release, so that its files load: `resnet50_ibn_a` from
 `resnet50_ibn_a-d9d0bb7b.pth`, and so on.
 """
 
@@ -22,7 +23,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 class IBN(nn.Module):
-    """Half the channels of `(B, C, H, W)` normalised over each image, the rest over the batch."""
+    """Normalise half the channels of `(B, C, H, W)` over each image, the rest over the batch."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -36,7 +37,7 @@ class IBN(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Channels of `(B, C, H, W)` weighed by what an image holds of all of them, through a bottleneck of a sixteenth."""
+    """Weight the channels of `(B, C, H, W)` by the means of all channels, through a bottleneck of a sixteenth."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class ResidualBlock(nn.Module):
 
     Args:
         mixed: whether its first normalisation is an `IBN`.
-        instance: whether its sum is normalised by image.
+        instance: whether its sum is normalised per image.
     """
 
     def __init__(
@@ -97,13 +98,13 @@ class ResidualBlock(nn.Module):
 
 
 class IBNResNet(nn.Module):
-    """Images `(B, 3, H, W)` to maps `(B, 2048, H / 32, W / 32)`, or 512 of them of depths 18 and 34.
+    """Images `(B, 3, H, W)` to maps `(B, 2048, H / 32, W / 32)`, or 512 channels for depths 18 and 34.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
         kind: `a` or `b`.
         excited: whether its blocks have squeeze and excitation.
-        groups: of the 3 x 3 convolutions, which have twice the channels where there are several: ResNeXt 32 x 4d has
+        groups: of the 3 x 3 convolutions, which have twice the channels if there are several; ResNeXt 32 x 4d has
             32.
     """
 

@@ -1,9 +1,8 @@
-"""Networks that are built for one size of image: which those are, and which sizes they can be built for.
+"""Which networks are built for one image size, and for which sizes they can be built.
 
-Transformers hold a position for each patch, or tables and masks as large as their windows. timm builds those for a
-size, and resamples what it loads to it. Whether a network can be built for a size is found by building it without
-memory (torch's device `meta`) and passing an image of that size through it: no rule of ours, and no family is
-forgotten.
+Transformers have a position for each patch, or tables and masks whose size depends on their windows. timm builds those
+for one size, and resamples loaded ones to it. Whether a network can be built for a size is found by building it without
+memory (torch's device `meta`) and passing an image of that size through it, so there are no rules per family.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from crossreid.errors import CrossreidError
 from crossreid.models.timm_building import Size, build_headless, frozen
 from crossreid.models.timm_names import TimmModel, find_timm_model
 
-STEP = 32  # of sizes that are tried where a network names no patches of its own
+STEP = 32  # of the sizes tried if a network does not name its patches
 
 
 def is_built_for_a_size(name: str) -> bool:
-    """Whether a timm model is built for one size of image; False for a name that is none.
+    """Whether a timm model is built for one image size; False if there is no such model.
 
     Raises:
-        CrossreidError: of a name of the hub, as `find_timm_model` does.
+        CrossreidError: for a hub name, as raised by `find_timm_model`.
     """
     model = find_timm_model(name)
     return model is not None and model.described is not None and bool(model.described.fixed_input_size)
@@ -39,10 +38,11 @@ def takes_input_size(factory: Any) -> bool:
 
 
 def size_to_build_for(name: str, size: Size) -> Size | None:
-    """The size that a timm model is to be built for, given images `(height, width)`; None where it takes them as it is.
+    """The size to build a timm model for, given images `(height, width)`; None if it takes them as it is.
 
     Raises:
-        CrossreidError: it takes no such images, or would cut their rim off; the nearest sizes that it takes are named.
+        CrossreidError: it does not take such images, or would cut off their rim; the nearest sizes that it takes are
+            named.
     """
     model = find_timm_model(name)
     if model is None:
@@ -59,7 +59,7 @@ def size_to_build_for(name: str, size: Size) -> Size | None:
 
 
 def _nearest(model: TimmModel, size: Size, patch: Size | None) -> list[Size]:
-    """The sizes nearest to `size`, at most two, that the model takes, on the grid of its patches or else of `STEP`."""
+    """The sizes nearest to `size`, at most two, that the model takes, on the grid of its patches or of `STEP`."""
     arguments = frozen(model.arguments)
     for steps in (patch, (STEP, STEP)):
         if steps is None:
@@ -80,15 +80,15 @@ def _nearest(model: TimmModel, size: Size, patch: Size | None) -> list[Size]:
 def _tried(
     architecture: str, arguments: tuple[tuple[str, Any], ...], size: Size, *, sized: bool = True
 ) -> tuple[Size | None, str]:
-    """The model's patches, where it names them, and what is wrong with images of `size`; empty where nothing is.
+    """The model's patches, if it names them, and what is wrong with images of `size`; empty if nothing is.
 
     Args:
-        sized: whether the model is built for that size, or for the one that is its own.
+        sized: whether to build the model for that size, or for its own.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         try:
             network = build_headless(architecture, dict(arguments), size=size if sized else None)
-        except Exception as error:  # timm's models raise what they come across
+        except Exception as error:  # timm's models raise any exception
             return None, _reason(error)
         patch = _patch(network)
         if patch is not None and (size[0] % patch[0] or size[1] % patch[1]):
@@ -111,6 +111,6 @@ def _patch(network: nn.Module) -> Size | None:
 
 
 def _reason(error: Exception) -> str:
-    """What a model says of a size where it was made to say it; what it merely came across says nothing to people."""
+    """The model's message about a size if it checks sizes; any other error would not help a user."""
     said = (str(error).splitlines() or [""])[0].rstrip(".")
     return said if isinstance(error, AssertionError) and said else "its windows or tables do not fit them"

@@ -1,17 +1,17 @@
-"""The jigsaw patch module: a transformer whose last block is there twice, once for all patches and once for groups of
-shuffled ones.
+"""The jigsaw patch module: a transformer with two copies of its last block, one for all patches and one for groups of
+shuffled patches.
 
 Source: He et al., "TransReID: Transformer-based object re-identification", ICCV 2021, section 3.2 and figure 3. With
 the tokens z_cls, z_1 ... z_N before the last block,
 
     shift:    z_1 ... z_N  becomes  z_(m+1) ... z_N, z_1 ... z_m
-    shuffle:  position i of k groups of equal length, group by group, becomes position of group i mod k (as ShuffleNet's channels)
+    shuffle:  position i of k equally long groups, group by group, becomes position of group i mod k (as in ShuffleNet)
     global:   block([z_cls; z_1 ... z_N])
     local j:  block'([z_cls; the j-th of the shuffled patches' parts]), one block' for all parts
 
-so that each part holds patches from all over the image. Where N is no multiple of a number of groups the first ones
+so that each part contains patches from all over the image. If N is not a multiple of a number of groups, the first ones
 are longer by one; the released code repeats one patch and leaves the last ones out. It also moves m - 1 patches for a
-given m; here it is m, as the paper says.
+given m; here it is m, as in the paper.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from crossreid.models.vision_transformer import embedded_tokens, refuse_other_th
 
 
 def jigsaw_order(patches: int, *, shift: int, groups: int, device: torch.device | None = None) -> Tensor:
-    """The order `(patches,)` in which shifted and shuffled patches come, as their numbers from 0."""
+    """The order `(patches,)` of the shifted and shuffled patches, as indices."""
     places, length = torch.arange(patches, device=device), -(-patches // groups)
     shuffled = (places % length * groups + places // length).argsort()
     return (shuffled + shift) % patches
 
 
 class PatchMap(nn.Module):
-    """Patches `(B, N, W)` as a map `(B, W, h, w)`: a module of its own, so that what looks at maps finds it."""
+    """Patches `(B, N, W)` as a map `(B, W, h, w)`; a separate module, so that analyses of maps find it."""
 
     def forward(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         return patches.transpose(1, 2).unflatten(2, grid)
 
 
 class JigsawBackbone(nn.Module):
-    """Images `(B, 3, H, W)` to the global feature and one of each part, `(B, width)` each, the global one first.
+    """Images `(B, 3, H, W)` to the global feature and one feature per part, `(B, width)` each, the global one first.
 
     Args:
-        shift: patches that are moved to the end; 0 for none.
-        shuffle_groups: between which patches are shuffled; 1 for none.
-        parts: local features; 0 for the global one alone.
+        shift: number of patches moved to the end; 0 for none.
+        shuffle_groups: number of groups between which patches are shuffled; 1 for no shuffling.
+        parts: number of local features; 0 for only the global one.
 
     Raises:
-        CrossreidError: the backbone is no vision transformer of timm, or images of its size have fewer patches than `parts`. For
-            networks that take any size that is found with the first images.
+        CrossreidError: the backbone is not a vision transformer of timm, or images of its size have fewer patches than
+            `parts`. For networks that take any size, the latter is raised for the first images.
     """
 
     block: nn.Module
@@ -79,7 +79,7 @@ class JigsawBackbone(nn.Module):
 
     @property
     def last_stage(self) -> list[str]:
-        """Paths of the modules that are the last stage; the local block and its norm are copies of some of it."""
+        """Paths of the modules of the last stage; the local block and its norm are copies of some of them."""
         return [f"whole.{path}" for path in self.whole.last_stage] + (["block", "norm"] if self.parts else [])
 
     def leading_stages(self, count: int) -> list[nn.Module]:
@@ -89,7 +89,7 @@ class JigsawBackbone(nn.Module):
     def forward(
         self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Modalities and cameras `(B,)` are for side information; None where they are not known."""
+        """Modalities and cameras `(B,)` are for side information; None if unknown."""
         whole = self.whole
         network: Any = whole.network
         side = whole.side_information
@@ -112,11 +112,11 @@ class JigsawBackbone(nn.Module):
         return tuple(features)
 
     def _places(self, patches: int, device: torch.device) -> tuple[Tensor, ...]:
-        """The patches of each part; kept on the device, so that a step does not wait for a copy."""
-        if torch.compiler.is_dynamo_compiling():  # which follows no dictionary of what was made before
+        """The patches of each part; stored on the device, so that no step waits for a copy."""
+        if torch.compiler.is_dynamo_compiling():  # the compiler cannot trace a dictionary as a cache
             return self._parted(patches, device)
         if (patches, device) not in self._kept:
-            with torch.inference_mode(False):  # what was made in that mode could not be trained with later
+            with torch.inference_mode(False):  # tensors created in that mode could not be used in training later
                 self._kept[patches, device] = self._parted(patches, device)
         return self._kept[patches, device]
 
@@ -134,7 +134,7 @@ class JigsawBackbone(nn.Module):
             )
 
     def _pooled(self, tokens: Tensor, pooling: GeneralisedMean | None) -> Tensor:
-        """`(B, P + N, width)` to what stands for them, `(B, width)`, as the options of the backbone say."""
+        """Pool `(B, P + N, width)` to `(B, width)` as the backbone's options say."""
         if self.whole.class_token:
             return tokens[:, 0]
         patches = tokens[:, self.prefix :]

@@ -1,8 +1,8 @@
-"""Names under which the weights of a backbone lie in files of others, found and brought to the names of the network.
+"""Find the weights of a backbone in other programs' files, and map their names to those of the network.
 
-The backbone is found, not looked up: of all beginnings of names in a file, `module.`, `backbone.`, `teacher.backbone.`
-or whatever there is, that one is taken behind which most of the network's own names lie. Where they lie under other
-names, what is known of other libraries' is tried: timm's conversions of the networks' originals, and the few here.
+The backbone is searched for, not looked up: of all prefixes in a file, such as `module.`, `backbone.` or
+`teacher.backbone.`, the one followed by most of the network's own names is taken. If names differ, the known ones of
+other libraries are tried: timm's conversions of the networks' originals, and the few here.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from crossreid.models.position_tables import TABLES, Grid, resampled
 from crossreid.quiet import without_warnings
 
 State = dict[str, Tensor]
-# Of two backbones in a file the averaged one, or the teacher's, is what its authors evaluate.
+# If a file has two backbones, its authors evaluate the averaged one, or the teacher's.
 PREFERRED = ("ema", "teacher", "averaged")
 STREAMS = re.compile(r"((?:.*\.)?)(visible_stem|infrared_stem|common|streams\.\d+)\.(\d+)\.(.+)")
-FIRST_COPIES = ("visible_stem", "common", "streams.0")  # in the order of the stages that they hold
+FIRST_COPIES = ("visible_stem", "common", "streams.0")  # in the order of their stages
 CHUNKED = re.compile(r"blocks\.\d+\.(\d+\.)")
 
 
@@ -36,10 +36,10 @@ class Found:
     """A backbone in a file.
 
     Attributes:
-        tensors: by the names of the network; some of them may be none of its.
-        prefix: what its names begin with in the file.
-        used: the names in the file that it is made of.
-        changes: what was resampled or left out of a table, for people.
+        tensors: by the network's names; some of them may be absent from the network.
+        prefix: of its names in the file.
+        used: the names in the file that it was made from.
+        changes: what was resampled or left out of a table, for printing.
     """
 
     tensors: State
@@ -55,8 +55,8 @@ def find_backbone(
     """The tensors of a file that fit `network` best, under the network's names, with tables resampled to its size.
 
     Args:
-        own: whether the file is of this program, whose tables are of the size that they are as long as.
-        grid: patches of the images that such a file is for, where it says so.
+        own: whether the file was written by this program, so that the length of its tables determines their size.
+        grid: patches of the images that such a file is for, if it says so.
     """
     expected = network.state_dict()
     prefixes = _prefixes(given, len(expected))
@@ -67,7 +67,7 @@ def find_backbone(
     if own:
         best = _best([_with_positions(best, network, grid)], expected)
     fits = best.fits >= _needed(expected)
-    if fits and not own:  # tables are as long as the network's, but maybe of another grid
+    if fits and not own:  # tables may be as long as the network's but of another grid
         best = _with_positions(best, network, squares_first=True)
     if fits:
         return best
@@ -105,7 +105,7 @@ def _needed(expected: Mapping[str, Tensor]) -> int:
 
 
 def _prefixes(given: Mapping[str, Tensor], wanted: int) -> list[str]:
-    """Beginnings of names behind which enough tensors lie to be the network's; the empty one first."""
+    """Prefixes followed by enough tensors to be the network's; the empty one first."""
     counts = Counter(key[: match.end()] for key in given for match in re.finditer(r"\.", key))
     return ["", *sorted((prefix for prefix, count in counts.items() if count >= wanted / 3), key=lambda p: (len(p), p))]
 
@@ -119,7 +119,7 @@ def _names(prefix: str, state: Iterable[str]) -> frozenset[str]:
 
 
 def _of_streams(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[Found]:
-    """The first copy of each stage, for each network in a file that was cut into stems and streams by crossreid."""
+    """The first copy of each stage, for each network in a file that crossreid cut into stems and streams."""
     cut = {key.replace(".", "_", dots): key for key in expected for dots in range(4)}
     states: dict[str, State] = defaultdict(dict)
     names: dict[str, list[str]] = defaultdict(list)
@@ -136,13 +136,13 @@ def _of_streams(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
 
 
 def _of_block(stage: int, name: str) -> str:
-    """A transformer's name for a tensor of its stem (stage 0) or a block; else empty (`token_stages`)."""
+    """A transformer's name for a tensor of its stem (stage 0) or a block, otherwise empty (`token_stages`)."""
     part, _, rest = name.partition(".")
     return {"network": rest, "block": f"blocks.{stage - 1}.{rest}", "norm": name}.get(part, "")
 
 
 def _converted(state: State, prefix: str, network: nn.Module) -> Found | None:
-    """timm's conversion of an original network's state; None where there is none, or it does not take this state."""
+    """timm's conversion of an original network's state; None if there is none, or it does not accept this state."""
     changes: list[str] = []
     original = state
     state = _without_chunks(_as_clip(state))
@@ -156,7 +156,7 @@ def _converted(state: State, prefix: str, network: nn.Module) -> Found | None:
         try:
             with _quiet(), _as_it_is_built(network):
                 state = dict(convert(dict(state), network))
-        except Exception:  # timm's conversions raise what they come across in a file of another kind
+        except Exception:  # timm's conversions raise any exception for a file of another kind
             return None
     tables = [
         key
@@ -172,10 +172,10 @@ def _converted(state: State, prefix: str, network: nn.Module) -> Found | None:
 
 
 def _taken(original: State, converted: State, network: nn.Module) -> Iterable[str]:
-    """The names in a file that a conversion used; those it dropped are in no result and belong to no module."""
+    """The names in a file that a conversion used; dropped ones are not in the result and belong to no module."""
     if "visual.class_embedding" in original:
         return [key for key in original if key.startswith("visual.")]
-    if "patch_embed.proj.weight" not in original:  # modules have other names in the original
+    if "patch_embed.proj.weight" not in original:  # the original names its modules differently
         return original
     kept = {id(value) for value in converted.values()}
     own = {key.partition(".")[0] for key in network.state_dict()}
@@ -185,20 +185,20 @@ def _taken(original: State, converted: State, network: nn.Module) -> Iterable[st
 
 
 def _as_clip(state: State) -> State:
-    """A visual tower of CLIP under the prefix that timm knows it by, whatever it lies under."""
+    """A visual tower of CLIP under the prefix that timm expects, whatever its prefix in the file."""
     bare = "class_embedding" in state or "attnpool.positional_embedding" in state
     return {f"visual.{key}": value for key, value in state.items()} if bare else dict(state)
 
 
 def _without_chunks(state: State) -> State:
-    """Blocks as one row; DINOv2's and DINOv3's training files count them in chunks."""
+    """Blocks numbered as one sequence; DINOv2's and DINOv3's training files number them in chunks."""
     if not any(CHUNKED.match(key) for key in state):
         return state
     return {CHUNKED.sub(r"blocks.\1", key, count=1): value for key, value in state.items()}
 
 
 def _without_distillation(state: State, network: nn.Module, changes: list[str]) -> State:
-    """Without DeiT's token for its teacher and that one's position, where the network has none."""
+    """Without DeiT's distillation token and its position, if the network has none."""
     if "dist_token" not in state or "dist_token" in network.state_dict():
         return state
     kept = {key: value for key, value in state.items() if key != "dist_token" and not key.startswith("head_dist.")}
@@ -220,7 +220,7 @@ def _timm_conversion(network: nn.Module) -> Callable[..., Mapping[str, Tensor]] 
 
 @contextmanager
 def _as_it_is_built(network: nn.Module) -> Iterator[None]:
-    """Make timm accept tables of the network's size: they have it by now, though timm remembers another."""
+    """Make timm accept tables of the network's size: they are resampled, though timm's arguments say another size."""
     size = getattr(getattr(network, "patch_embed", None), "img_size", None)
     before = getattr(network, "pretrained_model_args", None)
     network.pretrained_model_args = {**(before or {}), **({} if size is None else {"img_size": size})}  # type: ignore[assignment]
@@ -235,6 +235,6 @@ def _as_it_is_built(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the lines that timm logs and prints while it converts; what was done is said in one of ours."""
+    """Suppress timm's logging and printing during a conversion; a note of ours reports it instead."""
     with redirect_stdout(StringIO()), without_warnings():
         yield

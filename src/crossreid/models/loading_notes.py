@@ -11,7 +11,7 @@ _NOTES: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 @contextmanager
 def noted() -> Iterator[list[str]]:
-    """The notes of all networks that are made in the block, each once however many networks it is of."""
+    """Collect the notes of all networks made in the block, each distinct note once."""
     notes: list[str] = []
     token = _NOTES.set(notes)
     try:
@@ -21,7 +21,7 @@ def noted() -> Iterator[list[str]]:
 
 
 def note(text: str) -> None:
-    """Add a note to those of the block around; nothing where there is none."""
+    """Add a note to the enclosing `noted` block; no effect without one."""
     notes = _NOTES.get()
     if notes is not None and text not in notes:
         notes.append(text)

@@ -1,7 +1,7 @@
-"""Low-rank adaptation: a frozen network with small matrices beside some of its layers, which learn in its place.
+"""Low-rank adaptation: a frozen network with small trainable matrices beside some of its layers.
 
 Source: Hu et al., "LoRA: low-rank adaptation of large language models", ICLR 2022: W x + (alpha / rank) B A x. The
-layers are those of the package `peft`, which is asked for only where a recipe sets a rank (extra `lora`).
+layers are those of the package `peft`, which is needed only if a recipe sets a rank (extra `lora`).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class LoraOptions(Options):
 
 
 def add_adapters(network: nn.Module, name: str, options: LoraOptions) -> None:
-    """Freeze `network` and put matrices that learn beside the layers that `options` name, in place.
+    """Freeze `network` and add trainable matrices beside the layers that `options` name, in place.
 
     Raises:
-        CrossreidError: `peft` is not installed, or no layer has such a name, or one of them is of a kind that it cannot
+        CrossreidError: `peft` is not installed, no layer has such a name, or one of them is of a kind that it cannot
             adapt.
     """
     peft = needed("peft", "method.backbone.lora")
@@ -55,7 +55,7 @@ def add_adapters(network: nn.Module, name: str, options: LoraOptions) -> None:
 
 
 def merged(network: N) -> N:
-    """A copy of `network` with its adapters added to the weights beside them, for which `peft` is not needed.
+    """A copy of `network` with its adapters merged into the adapted weights, so that `peft` is not needed.
 
     A network without adapters is returned itself.
     """
@@ -76,5 +76,5 @@ def has_adapters(network: nn.Module) -> bool:
 
 
 def _is_adapted(layer: nn.Module) -> bool:
-    # Without `peft` no layer is.
+    # Without `peft` there are no adapters.
     return hasattr(layer, "lora_A") and hasattr(layer, "get_base_layer")

@@ -3,10 +3,10 @@
 Sources: Deng et al., "ArcFace: additive angular margin loss for deep face recognition", CVPR 2019; Wang et al.,
 "CosFace: large margin cosine loss for deep face recognition", CVPR 2018; Deng et al., "Sub-center ArcFace", ECCV 2020.
 
-They are written here though pytorch-metric-learning has them. Its own agree in float32, which the tests hold, but they
-turn their weights to half precision for good once they are given such features, give a loss in place of the logits that
-label smoothing and students need, pick the target cosines by a mask, for which the device waits, and have no finite
-gradient where a feature lies exactly on its centre.
+They are implemented here although pytorch-metric-learning has them. The library's agree in float32, as tests verify,
+but they convert their weights to half precision for good once given such features, return a loss instead of the logits
+that label smoothing and students need, select the target cosines by a mask, for which the device waits, and have a
+non-finite gradient if a feature lies exactly on its centre.
 """
 
 from __future__ import annotations
@@ -55,21 +55,21 @@ class HeadOptions(Options):
 
 
 def make_classifier(options: HeadOptions, width: int, classes: int) -> nn.Module:
-    """The classifier that `options` name: `(B, width)` to logits `(B, classes)`; its weight has the key `weight`."""
+    """Return the classifier that `options` name: `(B, width)` to logits `(B, classes)`; its key is `weight`."""
     return linear_classifier(width, classes) if options.name == "linear" else MarginHead(options, width, classes)
 
 
 def logits_of(classifier: nn.Module, features: Tensor, labels: Tensor) -> Tensor:
-    """Logits `(B, C)` to train with: those of the classifier, with its margin at the `labels` `(B,)` if it has one."""
+    """Return training logits `(B, C)`: the classifier's, with its margin at the `labels` `(B,)` if it has one."""
     if isinstance(classifier, MarginHead):
         return classifier(features, labels)
     return classifier(features)
 
 
 class MarginHead(nn.Module):
-    """Features `(B, width)` to scaled cosines with each identity's weight, `(B, classes)`; with labels, less a margin.
+    """Features `(B, width)` to scaled cosines with each identity's weight, `(B, classes)`; with labels, minus a margin.
 
-    Of several centres an identity the nearest counts. All of it is computed in float32, whatever autocast is on.
+    With several centres per identity, the nearest counts. Everything is computed in float32, even under autocast.
     """
 
     def __init__(self, options: HeadOptions, width: int, classes: int) -> None:
@@ -99,10 +99,10 @@ class MarginHead(nn.Module):
 
 
 def with_angular_margin(cosines: Tensor, margin: float) -> Tensor:
-    """cos(theta + margin) of cosines cos(theta), and cos(theta) - margin sin(margin) where theta + margin is beyond pi.
+    """cos(theta + margin) of cosines cos(theta), and cos(theta) - margin sin(margin) where theta + margin exceeds pi.
 
-    The second keeps it falling as theta grows, as the authors released it. The gradient is finite everywhere, which
-    that of the inverse cosine is not.
+    The second keeps it decreasing in theta, as in the authors' release. Unlike that of the inverse cosine, the gradient
+    is finite everywhere.
     """
     sines = (1 - cosines.square()).clamp_min(1e-12).sqrt()
     moved = cosines * math.cos(margin) - sines * math.sin(margin)

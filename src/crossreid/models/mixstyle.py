@@ -1,9 +1,9 @@
-"""MixStyle: in training, the style of an image's maps is mixed with that of another image of the batch.
+"""MixStyle: in training, mix the style of an image's maps with that of another image of the batch.
 
 Source: Zhou et al., "Domain generalization with MixStyle", ICLR 2021, equations 4 to 6. Style is the mean and the
-deviation of each channel of a map. With `across` the other image is one of the other modality: the paper's mixing of
-two domains, with visible and infrared images as domains. What is drawn comes from torch's own generator, as dropout's
-does: a run's seed decides it, checkpoints keep it, and the number of loading processes does not touch it.
+deviation of each channel of a map. With `across` the other image has the other modality: the paper's mixing of
+two domains, with visible and infrared images as domains. Draws come from torch's global generator, as for dropout:
+they are determined by a run's seed, restored by checkpoints, and independent of the number of loader processes.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class MixStyleOptions(Options):
 
 
 def mix_styles(maps: Tensor, partners: Tensor, shares: Tensor, *, axes: tuple[int, ...] = (2, 3)) -> Tensor:
-    """Maps with the style that is `shares` `(B,)` their own and the rest that of the maps at `partners` `(B,)`.
+    """Return maps whose style is a mixture: `shares` `(B,)` of their own, the rest from the maps at `partners` `(B,)`.
 
-    The styles are constants to the gradient. In float32.
+    The styles are constants to the gradient. Computed in float32.
 
     Args:
         axes: those of height and width.
@@ -60,9 +60,9 @@ def mix_styles(maps: Tensor, partners: Tensor, shares: Tensor, *, axes: tuple[in
 
 
 def draw_partners(count: int, modalities: Tensor | None, device: torch.device) -> Tensor:
-    """For each of `count` images another: a permutation `(count,)`, or with `(count,)` modalities one of the other.
+    """For each of `count` images another one: a permutation `(count,)`, or with modalities `(count,)` one of the other.
 
-    An image is its own partner where there is none of the other modality.
+    An image is its own partner if there is none of the other modality.
     """
     if modalities is None:
         return torch.randperm(count, device=device)
@@ -73,14 +73,14 @@ def draw_partners(count: int, modalities: Tensor | None, device: torch.device) -
 
 
 def put_mixstyle_after_stages(network: nn.Module, name: str, options: MixStyleOptions) -> None:
-    """Let the stages that `options` name mix the styles of what they hand on, in training, in place; no key changes.
+    """Make the stages that `options` name mix the styles of their output maps in training, in place; no key changes.
 
     Raises:
-        CrossreidError: the network has no such stage, or it does not hand on maps.
+        CrossreidError: the network has no such stage, or the stage does not return maps.
     """
     rows = stage_paths(network, name)
     channels = {row["module"]: row["num_chs"] for row in feature_rows(network)}
-    tokens = has_blocks(network)  # which are no maps, whatever the stage
+    tokens = has_blocks(network)  # tokens are not maps, whatever the stage
     for index in options.stages:
         if index >= len(rows) and not tokens:
             raise CrossreidError(
@@ -93,14 +93,14 @@ def put_mixstyle_after_stages(network: nn.Module, name: str, options: MixStyleOp
                 f"backbone {name!r}: its stage {index} does not hand on maps of channels, whose style could be mixed. "
                 "Leave out `method.backbone.mixstyle`, or choose a convolutional network."
             )
-        # Plain attributes, of which a copy of the stage has its own; the hook holds nothing.
+        # Plain attributes, so that a copy of the stage has its own; the hook has no state.
         stage.mixstyle, stage.mixstyle_axes = options, axes  # type: ignore[assignment]
         stage.register_forward_hook(_mix)
 
 
 @contextlib.contextmanager
 def images_of(modalities: Tensor | None) -> Iterator[None]:
-    """In the block, the images that encoders are given are of these modalities `(B,)`."""
+    """Within the block, images passed to encoders are of these modalities `(B,)`."""
     with _MODALITIES.saying(modalities):
         yield
 
@@ -117,7 +117,7 @@ def _mix(stage: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
         )
     count, device = len(output), output.device
     partners = draw_partners(count, modalities, device)
-    # Not validated, as a device would wait for that; the options have been.
+    # Not validated, because validation would wait for the device; the options have been.
     alpha = torch.full((), options.alpha, device=device)
     shares = torch.distributions.Beta(alpha, alpha, validate_args=False).sample((count,))
     shares = torch.where(torch.rand((), device=device) < options.probability, shares, 1.0)
@@ -127,7 +127,7 @@ def _mix(stage: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
 
 @torch.no_grad()
 def _axes(network: nn.Module, stage: nn.Module, channels: int) -> tuple[int, int] | None:
-    """The axes of height and width in what `stage` returns for a small image; None where that is no map."""
+    """The axes of height and width in what `stage` returns for a small image; None if that is not a map."""
     found: list[Any] = []
     hook = stage.register_forward_hook(lambda _module, _inputs, output: found.append(output))
     try:

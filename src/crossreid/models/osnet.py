@@ -1,11 +1,11 @@
-"""OSNet: omni-scale features from streams of different depth, weighed by one gate; and OSNet-AIN, with instance norm.
+"""OSNet: omni-scale features from streams of different depth, weighted by one gate; and OSNet-AIN, with instance norm.
 
 Sources: Zhou et al., "Omni-scale feature learning for person re-identification", ICCV 2019, section 3 and table 1; Zhou
 et al., "Learning generalisable omni-scale representations for person re-identification", TPAMI 2021, whose search
 places instance normalisation inside the residual branch of four of the six blocks (figure 5), and in the first layer.
 
-Modules are called as in torchreid, so that its files load; the fully connected layer behind the pooling, of 512, is
-left aside: what follows the maps is the method's own. The maps are of a sixteenth of the image already: the last stage
+Module names are those of torchreid, so that its files load; the fully connected layer after the pooling, of 512, is
+left out: what follows the maps is up to the method. The maps are already a sixteenth of the image size: the last stage
 has no stride.
 """
 
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from crossreid.models.backbone_registry import register_backbone
 
-CHANNELS = (64, 256, 384, 512)  # of the stem and the three stages at width 1
+CHANNELS = (64, 256, 384, 512)  # of the stem and the three stages, for width 1
 SCALES = 4
 WIDTHS = {"x1_0": 1.0, "x0_75": 0.75, "x0_5": 0.5, "x0_25": 0.25}
-# Of each block of OSNet-AIN, whether its residual branch is normalised by image.
+# For each block of OSNet-AIN, whether its residual branch is normalised per image.
 AIN = ((True, True), (False, True), (True, False))
 
 
 class ConvNorm(nn.Module):
-    """A convolution, a normalisation or none, and a ReLU or none."""
+    """A convolution, an optional normalisation and an optional ReLU."""
 
     def __init__(
         self, inside: int, outside: int, size: int = 1, stride: int = 1, *, norm: str = "batch", relu: bool = True
@@ -43,7 +43,7 @@ class ConvNorm(nn.Module):
 
 
 class LightConv(nn.Module):
-    """A 3 x 3 convolution factored into one across channels and one within each, "Lite 3 x 3" of the paper."""
+    """A 3 x 3 convolution factored into one across channels and one within each, the paper's "Lite 3 x 3"."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class LightStream(nn.Module):
 
 
 class ScaleGate(nn.Module):
-    """Maps weighed by channel, by what the image holds of all channels: one gate, shared by all streams (equation 3)."""
+    """Weight channels of maps by the image's channel means: one gate, shared by all streams (equation 3)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -82,11 +82,11 @@ class ScaleGate(nn.Module):
 
 
 class OmniScaleBlock(nn.Module):
-    """x + the gated sum of streams that see 3, 5, 7 and 9 pixels around each.
+    """x plus the gated sum of streams with receptive fields of 3, 5, 7 and 9 pixels.
 
     Args:
         ain: whether modules are named as in OSNet-AIN.
-        norm: `none`; `inside`, by image in the residual branch, in place of the batch's; `outside`, by image of the
+        norm: `none`; `inside`, per image in the residual branch, instead of batch norm; `outside`, per image of the
             sum.
     """
 
@@ -129,7 +129,7 @@ class OSNet(nn.Module):
     """Images `(B, 3, H, W)` to maps `(B, 512 width, H / 16, W / 16)`.
 
     Args:
-        width: what the numbers of channels are multiplied by.
+        width: factor of the numbers of channels.
         ibn: instance normalisation of the first layer and of the sums of the first stage.
         ain: OSNet-AIN.
     """

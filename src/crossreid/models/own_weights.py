@@ -1,7 +1,7 @@
-"""Checkpoints of this program read for their backbone alone: what options put into the network is worked into it.
+"""Checkpoints of this program read for their backbone only, with what options added to the network merged into it.
 
-Adapters are added to the layers that they stand beside, batch norm by domain becomes the ordinary one that it is in a
-test, and positions lie on the grid that the run was built for. The recipe that a checkpoint keeps says all of it.
+Adapters are merged into the layers they adapt, batch norm per domain becomes the ordinary one it equals at test,
+and positions are on the grid that the run was built for, all as the recipe in the checkpoint says.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ BY_DOMAIN = ("running_mean", "running_var", "weight", "bias")
 
 
 class Worked(NamedTuple):
-    """Tensors of a checkpoint without what options added, and what was done, for people."""
+    """Tensors of a checkpoint without what options added, and what was done, for printing."""
 
     tensors: dict[str, Tensor]
     changes: tuple[str, ...] = ()
 
 
 def without_options(given: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Worked:
-    """The tensors of a checkpoint whose `facts` keep its recipe, as those of a backbone without such options."""
+    """The tensors of a checkpoint as those of a backbone without such options; its `facts` contain the recipe."""
     options = _backbone_in(facts.get("recipe"))
     if not options:
         return Worked(dict(given))
@@ -39,7 +39,7 @@ def without_options(given: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Wo
 
 
 def grid_in(facts: Mapping[str, Any], network: nn.Module) -> Grid | None:
-    """Patches, down and across, of the images that a run on such a network was built for; None where nobody says."""
+    """Patches, down and across, of the images that a run on such a network was built for; None if unknown."""
     options = _backbone_in(facts.get("recipe"))
     size, kernel = options.get("input_size"), getattr(getattr(network, "patch_embed", None), "proj", None)
     if not isinstance(size, list | tuple) or len(size) != 2 or not isinstance(kernel, nn.Conv2d):
@@ -52,7 +52,7 @@ def grid_in(facts: Mapping[str, Any], network: nn.Module) -> Grid | None:
 
 
 def _backbone_in(section: Any) -> Mapping[str, Any]:
-    """The options of the backbone in a recipe, however deep; empty where there are none."""
+    """The backbone's options in a recipe, at any depth; empty if there are none."""
     if not isinstance(section, Mapping):
         return {}
     if isinstance(found := section.get("backbone"), Mapping):
@@ -61,7 +61,7 @@ def _backbone_in(section: Any) -> Mapping[str, Any]:
 
 
 def _merged(given: Mapping[str, Tensor], options: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
-    """With W + alpha / rank * B A in place of W, A and B (Hu et al., ICLR 2022, equation 3), and of how many layers."""
+    """Replace W, A and B by W + alpha / rank * B A (Hu et al., ICLR 2022, equation 3); also return how many layers."""
     alpha = (options.get("lora") or {}).get("alpha")
     down, up = ADAPTERS
     layers = {key.removesuffix(down) for key in given if key.endswith(down) and key.removesuffix(down) + up in given}
@@ -76,7 +76,7 @@ def _merged(given: Mapping[str, Tensor], options: Mapping[str, Any]) -> tuple[di
 
 
 def _settled(given: Mapping[str, Tensor], options: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
-    """With one row in place of all domains', that of the one tested as or their mean, and of how many layers."""
+    """Keep one row instead of all domains', that of `tested_as` or their mean; also return in how many layers."""
     if options.get("domain_norm", "shared") == "shared":
         return dict(given), 0
     domains, tested_as = list(options.get("domains") or ()), options.get("tested_as", MEAN_OF_DOMAINS)

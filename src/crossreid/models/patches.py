@@ -1,6 +1,6 @@
-"""Patches of a vision transformer that overlap: a stride of less than their size.
+"""Overlapping patches of a vision transformer: a stride smaller than their size.
 
-Source: He et al., "TransReID", ICCV 2021, section 3.1: with stride S and patches of P pixels an image of H x W has
+Source: He et al., "TransReID", ICCV 2021, section 3.1: with stride S and patches of P pixels, an image of H x W has
 floor((H + S - P) / S) x floor((W + S - P) / S) of them; their positions are interpolated.
 """
 
@@ -15,13 +15,13 @@ from crossreid.errors import CrossreidError
 
 
 def overlap_patches(network: nn.Module, name: str, stride: int) -> None:
-    """Give the patches of `network` a stride in pixels, in place.
+    """Set the stride of `network`'s patches, in pixels, in place.
 
-    A network that takes any image size resamples its grid of positions to the patches that an image has, as it does for
-    other sizes; one of a fixed size is given a grid of the patches that it then has.
+    A network that takes any image size resamples its grid of positions to the patches of an image, as it does for
+    other sizes; one of a fixed size is given a grid for its new number of patches.
 
     Raises:
-        CrossreidError: the network has no patches and positions of its own, or patches smaller than the stride.
+        CrossreidError: the network has no patches or no position embedding, or patches smaller than the stride.
     """
     embed: Any = getattr(network, "patch_embed", None)
     convolution = getattr(embed, "proj", None)
@@ -31,7 +31,7 @@ def overlap_patches(network: nn.Module, name: str, stride: int) -> None:
             "patches. Set it to null, or choose one, for example vit_small_patch16_224."
         )
     size = convolution.kernel_size
-    if stride > min(size):  # pixels would be left out
+    if stride > min(size):  # pixels would be skipped
         raise CrossreidError(
             f"method.backbone.transformer.patch_stride is {stride}, but the patches of backbone {name!r} are "
             f"{size[0]} x {size[1]} pixels; expected at most {min(size)}."

@@ -1,4 +1,4 @@
-"""What files of weights say of the pixels that they were trained with: mean, deviation, and how images were resized."""
+"""What weight files say about the pixels that they were trained with: mean, deviation, and how images were resized."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from crossreid.models.weight_files import WeightsError, read_state, stored_facts
 
 
 class SaidOfPixels(NamedTuple):
-    """What a file says; `interpolation` None where it does not say."""
+    """What a file says; `interpolation` is None if it does not say."""
 
     normalisation: Normalisation
     interpolation: str | None = None
 
 
 def said_of_pixels(path: Path) -> SaidOfPixels | None:
-    """What the file says; None where it says nothing, is missing or unreadable, which is reported when it is loaded."""
+    """What the file says; None if it says nothing, or is missing or unreadable, which is reported when it is loaded."""
     try:
         found = path.stat()
     except OSError:
@@ -44,7 +44,7 @@ def _of_run(path: Path) -> SaidOfPixels | None:
 
 
 def _of_config(path: Path) -> SaidOfPixels | None:
-    """The pixels in the `config.json` that timm puts beside weights on the hub."""
+    """The pixels in the `config.json` that timm stores beside weights on the hub."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -56,7 +56,7 @@ def _of_config(path: Path) -> SaidOfPixels | None:
 
 
 def _of_tensors(path: Path) -> SaidOfPixels | None:
-    """`pixel_mean` and `pixel_std` of 0 to 255, as fast-reid keeps them beside its weights."""
+    """`pixel_mean` and `pixel_std` of 0 to 255, as fast-reid stores them beside its weights."""
     if path.suffix == ".safetensors" or not zipfile.is_zipfile(path):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Pooling of feature maps to one vector an image."""
+"""Pooling of feature maps to one vector per image."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from torch import Tensor, nn
 
 
 def generalised_mean(maps: Tensor, p: Tensor | float, *, floor: float = 1e-6) -> Tensor:
-    """GeM: `(B, C, h, w)` to `(B, C)`, (mean over places of max(x, floor)^p)^(1/p), float32.
+    """GeM: `(B, C, h, w)` to `(B, C)`, (mean over positions of max(x, floor)^p)^(1/p), float32.
 
-    Source: Radenovic et al., "Fine-tuning CNN image retrieval with no human annotation", TPAMI 2019, equation 4. p = 1 is
-    the mean of what is above the floor, large p the maximum.
+    Source: Radenovic et al., "Fine-tuning CNN image retrieval with no human annotation", TPAMI 2019, equation 4. p = 1
+    is the mean of max(x, floor), large p approaches the maximum.
     """
-    # Powers overflow and underflow half precision.
+    # Powers overflow and underflow in half precision.
     with torch.autocast(maps.device.type, enabled=False):
         return maps.float().clamp_min(floor).pow(p).mean(dim=(2, 3)).pow(1 / p)
 
 
 class ReleasedGeneralisedMean(nn.Module):
-    """GeM with a fixed p as AGW's release has it: (mean over places of x^p + 1e-12)^(1/p), float32, no floor below x.
+    """GeM with a fixed p as in AGW's release: (mean over positions of x^p + 1e-12)^(1/p), float32, no floor below x.
 
-    It learns nothing and has no state. A channel that is 0 everywhere gives 1e-12^(1/p), 1e-4 for p = 3, and no gradient.
+    It has no parameters and no state. A channel that is 0 everywhere gives 1e-12^(1/p), 1e-4 for p = 3, and no
+    gradient.
     """
 
     def __init__(self, p: float = 3.0) -> None:
@@ -33,7 +34,7 @@ class ReleasedGeneralisedMean(nn.Module):
 
 
 class GeneralisedMean(nn.Module):
-    """GeM pooling with a p that learns, or stays as it is."""
+    """GeM pooling with a learned or a fixed p."""
 
     def __init__(self, p: float = 3.0, *, learn: bool = True) -> None:
         super().__init__()

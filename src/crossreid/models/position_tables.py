@@ -1,8 +1,8 @@
-"""Tables of positions in weights, brought to the size that a network is built for, by timm's own resampling.
+"""Position tables in weights, resampled to the size that a network is built for, by timm's own function.
 
-A transformer adds a vector to each patch, a table `(1, prefix + h * w, D)` for images of `h` by `w` patches. Files say
-only how long it is: h and w are taken as equal where that fits, and else as near to the shape of the network's own grid
-as can be.
+A transformer adds a vector to each patch, from a table `(1, prefix + h * w, D)` for images of `h` by `w` patches. Files
+give only its length: h and w are assumed equal if that fits, and otherwise in the proportion closest to that of the
+network's own grid.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TABLES = {"pos_embed", "visual.positional_embedding"}  # their names in timm's n
 
 
 def grid_of(network: nn.Module) -> Grid | None:
-    """Patches of an image, down and across, of a network that has one vector for each; None of others."""
+    """Patches of an image, down and across, for a network that has one vector for each; None for others."""
     grid = getattr(getattr(network, "patch_embed", None), "grid_size", None)
     table = getattr(network, "pos_embed", None)
     if not isinstance(grid, tuple | list) or len(grid) != 2 or not isinstance(table, Tensor) or table.ndim != 3:
@@ -28,12 +28,12 @@ def grid_of(network: nn.Module) -> Grid | None:
 def resampled(
     table: Tensor, network: nn.Module, *, old: Grid | None = None, squares_first: bool = False
 ) -> tuple[Tensor, str]:
-    """A file's table `(1, N, D)` or `(N, D)` for `network`'s grid, and what was done in words; empty if nothing.
+    """A file's table `(1, N, D)` or `(N, D)` for `network`'s grid, and a text on what was done; empty if nothing.
 
     Args:
-        old: the grid of the table, where it is known and the table is long enough for it.
-        squares_first: whether a table that could be of a square is taken for one, though the network's own grid is as
-            long.
+        old: the grid of the table, if it is known and the table is long enough for it.
+        squares_first: whether to assume that a table that may be square is square, even if the network's own grid has
+            the same length.
     """
     grid = grid_of(network)
     if grid is None:
@@ -51,12 +51,12 @@ def resampled(
 
 
 def on_grid(table: Tensor, old: Grid, new: Grid, *, prefix: int) -> Tensor:
-    """Positions `(1, prefix + h w, D)` of the grid `old` on the grid `new`; those before the patches stay."""
+    """Resample positions `(1, prefix + h w, D)` from the grid `old` to `new`; those before the patches stay."""
     return resample_abs_pos_embed(table, new_size=list(new), old_size=list(old), num_prefix_tokens=prefix)
 
 
 def _layout(rows: int, grid: Grid, own: int, squares_first: bool) -> tuple[int, Grid | None]:
-    """How many rows come before the patches, and the patches' grid; None where no grid of the network's kind fits."""
+    """The number of rows before the patches, and the patches' grid; None if no grid of the network's kind fits."""
     squares, same = [], []
     prefixes = dict.fromkeys([own, 1, 0, 2])  # of class and register tokens, which have no position in the image
     for prefix in prefixes:
@@ -77,7 +77,7 @@ def _layout(rows: int, grid: Grid, own: int, squares_first: bool) -> tuple[int, 
 
 
 def _nearest_grid(patches: int, like: Grid) -> Grid | None:
-    """Two factors of `patches` in the proportion closest to `like`; None where none is within a factor of two."""
+    """Two factors of `patches` in the proportion closest to `like`; None if none is within a factor of two."""
     pairs = [(h, patches // h) for h in range(1, patches + 1) if patches % h == 0] if patches > 0 else []
     wanted = math.log(like[0] / like[1])
     off = {pair: abs(math.log(pair[0] / pair[1]) - wanted) for pair in pairs}

@@ -1,4 +1,4 @@
-"""The bottleneck attention module as the release of views knowledge distillation has it: a product where the paper has a sum."""
+"""Bottleneck attention as in the release of views knowledge distillation: a product where the paper has a sum."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class ProductAttention(nn.Module):
     M_c `(B, C)` comes from the channels' means through two linear layers, M_s `(B, 1, H, W)` through two dilated 3 x 3
     convolutions on C / reduction channels. Batch norm follows the hidden layers only, every layer has a bias.
 
-    Source: the release of Porrello et al., ECCV 2020; `BottleneckAttention` is the module of the BAM paper. Where M_s is 0 the
-    product tells nothing of M_c, so either branch can silence the other.
+    Source: the release of Porrello et al., ECCV 2020; `BottleneckAttention` is the module of the BAM paper. Where M_s
+    is 0 the product does not depend on M_c, so either branch can silence the other.
     """
 
     def __init__(self, channels: int, *, reduction: int = 16, dilation: int = 4) -> None:
@@ -30,7 +30,7 @@ class ProductAttention(nn.Module):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out")
-            if isinstance(layer, nn.Conv2d | nn.Linear):  # the weights of linear layers keep PyTorch's start
+            if isinstance(layer, nn.Conv2d | nn.Linear):  # the weights of linear layers keep PyTorch's initialisation
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 

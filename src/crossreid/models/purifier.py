@@ -1,4 +1,4 @@
-"""The purifier of implicit knowledge: of the specific stream's map, what tells identities apart and not modalities.
+"""The purifier of implicit knowledge: keep what distinguishes identities, not modalities, in a map.
 
 Source: Ren and Zhang, CVPR 2024.
 """
@@ -14,7 +14,7 @@ from crossreid.errors import CrossreidError
 
 
 class Purified(NamedTuple):
-    """Maps `(B, C, h, w)`: F^ = IN(F), what is kept F+ = m_e F, what is reduced F^- = m_r F^, and F~ of both."""
+    """Maps `(B, C, h, w)`: F^ = IN(F), the kept part F+ = m_e F, the reduced part F^- = m_r F^, and F~ of both."""
 
     normalised: Tensor
     kept: Tensor
@@ -25,10 +25,10 @@ class Purified(NamedTuple):
 class Purifier(nn.Module):
     """Instance norm and two masks: F~ = m_e F^- + m_r F+.
 
-    `pooled` masks are sigmoid(W2 relu(W1 GAP(.))), as published. The mean of an instance-normalised map is the norm's own
-    shift whatever the image, so that m_r then is the same for all images. `spatial` masks, as the authors' release
-    computes them, leave the pooling out: one for each position. With `running` the norm keeps running statistics, which
-    evaluation uses and training does not, as the release's does.
+    `pooled` masks are sigmoid(W2 relu(W1 GAP(.))), as published. The mean of an instance-normalised map is the norm's
+    own shift for every image, so m_r is then the same for all images. `spatial` masks, as computed by the authors'
+    release, omit the pooling: one mask per position. With `running` the norm keeps running statistics, which
+    are used in evaluation but not in training, as in the release.
     """
 
     def __init__(
@@ -68,5 +68,5 @@ class Purifier(nn.Module):
         norm = self.norm
         if self.training or norm.running_mean is None:
             return norm(maps)
-        # By running statistics an instance norm is a batch norm, which is what ONNX can say.
+        # With running statistics an instance norm is a batch norm, which ONNX can express.
         return F.batch_norm(maps, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)

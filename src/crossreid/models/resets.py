@@ -1,4 +1,4 @@
-"""Which part of an encoder a student does not take from its teacher, but starts anew from the backbone's own weights."""
+"""Which part of an encoder a student does not take from its teacher but starts from the backbone's own weights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Extent = Literal["stage", "release"]
 
 
 def reset_paths(encoder: nn.Module, extent: Extent) -> list[str]:
-    """Paths of those modules of `encoder`: all that follows the last stage but one, or what VKD's release sets back.
+    """Paths of those modules of `encoder`: all after the second-to-last stage, or what VKD's release resets.
 
-    The release sets back layer4 of a ResNet and the last dense block of a DenseNet, but not the transition before it or the norm
-    behind it, and nothing of a MobileNet. Of any other network `release` is the last stage too. No path of other modules
-    than encoders.
+    The release resets layer4 of a ResNet and the last dense block of a DenseNet, but not the preceding transition or
+    the norm that follows, and nothing of a MobileNet. For any other network `release` is the last stage too. Modules
+    other than encoders have no such paths.
     """
     if not isinstance(encoder, Backbone | TwoStream | JigsawBackbone):
         return []
@@ -32,6 +32,6 @@ def reset_paths(encoder: nn.Module, extent: Extent) -> list[str]:
 
 
 def _is_mobilenet_v2(network: nn.Module) -> bool:
-    """timm builds it of the blocks of EfficientNets; its blocks have no squeeze and excitation, its activations are ReLU6."""
+    """timm builds it from EfficientNet blocks, here without squeeze and excitation and with ReLU6 activations."""
     kinds = {type(module).__name__ for module in network.modules()}
     return "ReLU6" in kinds and "SqueezeExcite" not in kinds

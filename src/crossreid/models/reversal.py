@@ -1,4 +1,4 @@
-"""Gradient reversal: what learns behind it is opposed by what feeds it.
+"""Gradient reversal: the layers before it oppose what the layers after it learn.
 
 Source: Ganin and Lempitsky, "Unsupervised domain adaptation by backpropagation", ICML 2015, section 3.1.
 """
@@ -29,8 +29,8 @@ class _Reversal(torch.autograd.Function):
 def reverse_gradient(values: Tensor, strength: float | Tensor = 1.0) -> Tensor:
     """`values` as they are; backward, the gradient times -strength.
 
-    A strength that changes from step to step comes as a scalar tensor on the device, so that a compiled step need not be
-    compiled anew.
+    A strength that changes from step to step is a scalar tensor on the device, so that a compiled step need not be
+    compiled again.
     """
     if not isinstance(strength, Tensor):
         strength = torch.full((), strength, dtype=torch.float32, device=values.device)
@@ -42,10 +42,10 @@ Schedule = Literal["constant", "sigmoid", "linear"]
 
 
 def reversal_strength(schedule: Schedule, progress: float, *, largest: float = 1.0) -> float:
-    """The strength at `progress`, the share of training that is done, in [0, 1].
+    """The strength at `progress`, the fraction of training done, in [0, 1].
 
-    `sigmoid` is the paper's 2 / (1 + exp(-10 progress)) - 1: a modality classifier that knows nothing yet has nothing to
-    say against the features. `linear` rises evenly, `constant` is `largest` throughout.
+    `sigmoid` is the paper's 2 / (1 + exp(-10 progress)) - 1: a modality classifier that has learned nothing yet has no
+    influence on the features. `linear` rises evenly, `constant` is `largest` throughout.
     """
     if schedule == "constant":
         return largest

@@ -1,4 +1,4 @@
-"""The layers that keep running statistics of what passes them."""
+"""The layers that keep running statistics of their inputs."""
 
 from torch.nn.modules.batchnorm import _BatchNorm
 

@@ -1,7 +1,7 @@
-"""What is said of a batch around a forward pass, for layers deep inside that see rows alone.
+"""Facts about a batch, set around a forward pass for layers deep inside that see only rows.
 
-In ordinary code it is a context variable, so that threads that embed side by side do not hear each other. The compiler traces
-no change of those: while it looks on, a plain list stands in, of which nothing is left when the pass is traced.
+In eager mode it is a context variable, so that threads that embed concurrently do not affect each other. The compiler
+cannot trace changes of those: while it traces, a plain list stands in, which leaves nothing in the compiled code.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ T = TypeVar("T")
 
 
 class Said(Generic[T]):
-    """A value that holds within a block; None outside of all blocks."""
+    """A value that is set within a block; None outside all blocks."""
 
     def __init__(self, name: str) -> None:
         self._value: ContextVar[T | None] = ContextVar(name, default=None)
         self._traced: list[T | None] = []
 
     def get(self) -> T | None:
-        """What the innermost block says."""
+        """Return the value of the innermost block."""
         if torch.compiler.is_compiling() and self._traced:
             return self._traced[-1]
         return self._value.get()
 
     @contextmanager
     def saying(self, value: T | None) -> Iterator[None]:
-        """Within, `get` returns `value`."""
+        """Within the block, `get` returns `value`."""
         if torch.compiler.is_compiling():
             self._traced.append(value)
             try:

@@ -1,12 +1,12 @@
-"""Side information embedding: what is known of an image besides its pixels, as a vector that is added to all of its
+"""Side information embedding: what is known about an image besides its pixels, as a vector added to all of its
 tokens.
 
 Source: He et al., "TransReID: Transformer-based object re-identification", ICCV 2021, section 3.3: tokens + lambda
-S[r], lambda = 3. They learn one vector a camera, a viewpoint, or a pair of both. Here `both` is the sum of a camera's
-and a modality's vector: most pairs of those never occur in training, as most cameras see one modality, and their
-vectors would stay as they were drawn.
+S[r], lambda = 3. They learn one vector per camera, per viewpoint, or per pair of both. Here `both` is the sum of a
+camera's and a modality's vector: most such pairs never occur in training, as most cameras record one modality, and
+their vectors would stay at their random initialisation.
 
-An image whose camera is not known, or had no image in training, takes the mean of the cameras' vectors.
+An image whose camera is unknown, or had no image in training, uses the mean of the cameras' vectors.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from crossreid.errors import CrossreidError
 from crossreid.models.transformer_options import TransformerOptions
 
 _MODALITIES = 2
-CAMERAS = "side_information.camera"  # how the name of the table of cameras ends in a network
+CAMERAS = "side_information.camera"  # suffix of the name of the cameras' table in a network
 
 
 class SideInformation(nn.Module):
     """Modalities and cameras `(B,)` to what is added to the tokens, `(B, 1, width)`.
 
     Raises:
-        CrossreidError: cameras are embedded, and the options do not number them.
+        CrossreidError: cameras are embedded, but the options do not number them.
     """
 
     numbers: Tensor
@@ -46,7 +46,7 @@ class SideInformation(nn.Module):
         self.modality = _drawn(modalities, width)
 
     def forward(self, modalities: Tensor | None, cameras: Tensor | None) -> Tensor:
-        """None for modalities or cameras that are not known, whose mean is taken; `(1, 1, width)` where neither is."""
+        """None stands for unknown modalities or cameras, whose mean is used; `(1, 1, width)` if both are unknown."""
         device = self.numbers.device
         added = torch.zeros(1, 1, device=device)
         if self.camera is not None:
@@ -62,7 +62,7 @@ def _drawn(rows: int, width: int) -> nn.Parameter | None:
 
 
 def _shares(given: Tensor | None, known: Tensor) -> Tensor:
-    """The share `(B, C)` of each of C vectors in the sum: 1 for an image's number, equal shares where it has none."""
+    """The share `(B, C)` of each of C vectors in the sum: 1 for an image's number, equal shares if it has none."""
     mean = torch.full((1, len(known)), 1 / len(known), device=known.device)
     if given is None:
         return mean

@@ -1,9 +1,9 @@
-"""The stages of a backbone, by the paths of their modules, as its `feature_info` names them; stem first.
+"""The stages of a backbone by the paths of their modules, as named by its `feature_info`, stem first.
 
-There is one numbering, for cuts, freezing and rates: stage 0 is the stem. Of a transformer whose blocks all see the
-same tokens, as a ViT's, the stem is what comes before the blocks, and each block is a stage after it. Of any other
-network stage 0 is what its `feature_info` names first: a ResNet's stem; of Swin, ConvNeXt and PVT, which do not name
-their stem, it and the first stage.
+Cuts, freezing and rates use the same numbers: stage 0 is the stem. For a transformer whose blocks all see the
+same tokens, such as a ViT, the stem is what comes before the blocks, and each block is a stage after it. For any other
+network stage 0 is what its `feature_info` names first: a ResNet's stem; for Swin, ConvNeXt and PVT, which do not name
+their stem, the stem and the first stage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from crossreid.errors import CrossreidError
 from crossreid.models.tokens import forward_small
 
-# What follows a transformer's blocks, or is only used with a classifier.
+# Modules that follow a transformer's blocks, or are only used with a classifier.
 AFTER_BLOCKS = ("norm", "fc_norm", "head", "head_dist", "head_drop", "attn_pool")
 
 
@@ -44,13 +44,13 @@ def stage_paths(network: nn.Module, name: str) -> list[str]:
 
 
 def feature_rows(network: nn.Module) -> list[dict[str, Any]]:
-    """What the network says of its stages, one row each: `module` (path), `num_chs`, `reduction`; none where it says nothing."""
+    """The network's rows on its stages, one each: `module` (path), `num_chs`, `reduction`; none if it has none."""
     info: Any = getattr(network, "feature_info", None) or []
     return info if isinstance(info, list) else info.info
 
 
 def last_stage_paths(network: nn.Module, name: str) -> list[str]:
-    """Paths of the modules that follow the last stage but one."""
+    """Paths of the modules after the second-to-last stage."""
     rows = stage_paths(network, name)
     previous = rows[-2] if len(rows) > 1 else ""
     paths = [path for path, _ in network.named_modules()]
@@ -59,12 +59,13 @@ def last_stage_paths(network: nn.Module, name: str) -> list[str]:
 
 
 def leading_modules(network: nn.Module, count: int) -> list[nn.Module]:
-    """The modules of the network's first `count` stages, stem first: each by itself, without those inside it.
+    """The modules of the network's first `count` stages, stem first: each by itself, without its submodules.
 
-    Parameters of the network itself, such as a transformer's positions, belong to its stem. What follows the last stage belongs to it.
+    Parameters of the network itself, such as a transformer's positions, belong to its stem. What follows the last stage
+    belongs to it.
 
     Raises:
-        CrossreidError: the network names no stages, or has fewer.
+        CrossreidError: the network does not name its stages, or has fewer.
     """
     ends = [row["module"] for row in feature_rows(network)]
     blocks = has_blocks(network)
@@ -84,9 +85,9 @@ def leading_modules(network: nn.Module, count: int) -> list[nn.Module]:
 
 
 def layers_behind(network: nn.Module) -> dict[str, int]:
-    """How many layers, as timm numbers them, come after that of each parameter, by its name.
+    """The number of layers, as numbered by timm, that come after that of each parameter, by its name.
 
-    Empty where the network does not number them.
+    Empty if the network does not number them.
     """
     if not hasattr(network, "group_matcher"):
         return {}
@@ -96,7 +97,7 @@ def layers_behind(network: nn.Module) -> dict[str, int]:
 
 
 def refuse_more_stages(count: int, stages: int) -> None:
-    """Raise `CrossreidError` where `count` stages are to be kept of an encoder that has fewer, or that names none."""
+    """Raise `CrossreidError` if `count` stages of an encoder are requested that has fewer, or names none."""
     if count > stages:
         found = f"has {stages} stages, its stem among them" if stages else "does not name its stages"
         raise CrossreidError(
@@ -105,12 +106,12 @@ def refuse_more_stages(count: int, stages: int) -> None:
 
 
 def build_for(network: nn.Module, size: tuple[int, int]) -> None:
-    """Note on a network the one size `(height, width)` of image that it is built for."""
+    """Record on a network the single image size `(height, width)` that it is built for."""
     network.built_for = size  # type: ignore[assignment]
 
 
 def map_size(network: nn.Module) -> tuple[int, int] | None:
-    """Height and width of the map `(1, width, h, w)` of a small square image; None where it gives no such map."""
+    """Height and width of the map `(1, width, h, w)` of a small square image; None if it returns no such map."""
     shown = forward_small(network)
     if shown is None:
         return None

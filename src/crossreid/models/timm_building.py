@@ -1,4 +1,4 @@
-"""timm's networks built without their classifier, with as much of what is asked of all as the one at hand takes."""
+"""timm's networks built without their classifier, with those of the common arguments that each one accepts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import timm
 from torch import nn
 
 Size = tuple[int, int]
-# Not every network takes all of it: the first that one takes is its own.
+# Not every network accepts all of these: the first set that one accepts is used.
 FOR_ONE_SIZE: tuple[dict[str, Any], ...] = ({"global_pool": "", "dynamic_img_size": False}, {"global_pool": ""}, {})
 FOR_ANY_SIZE: tuple[dict[str, Any], ...] = ({"global_pool": "", "dynamic_img_size": True}, {"global_pool": ""}, {})
 
@@ -17,14 +17,14 @@ FOR_ANY_SIZE: tuple[dict[str, Any], ...] = ({"global_pool": "", "dynamic_img_siz
 def build_headless(
     architecture: str, arguments: Mapping[str, Any], *, size: Size | None = None, pretrained: bool = False
 ) -> nn.Module:
-    """timm's network of that name without classifier and pooling.
+    """Build timm's network of that name without classifier and pooling.
 
     Args:
-        arguments: what it is built with beside timm's defaults.
-        size: height and width of the images that it is built for; None for its own size, or for any where it takes any.
+        arguments: passed in addition to timm's defaults.
+        size: height and width of the images that it is built for; None for its own size, or for any if it takes any.
 
     Raises:
-        Exception: whatever timm and its networks raise.
+        Exception: any that timm and its networks raise.
     """
     given = dict(arguments) if size is None else {**arguments, "img_size": size}
     *tries, last = FOR_ANY_SIZE if size is None else FOR_ONE_SIZE
@@ -40,5 +40,5 @@ def build_headless(
 
 
 def frozen(arguments: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """Arguments of a network as a value that a cache can compare."""
+    """Arguments of a network as a hashable value, for caching."""
     return tuple(sorted((key, tuple(value) if isinstance(value, list) else value) for key, value in arguments.items()))

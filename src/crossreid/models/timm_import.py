@@ -1,7 +1,8 @@
-"""timm imported without torch's compiler, whose import takes twice as long as timm's and torchvision's together.
+"""Import timm without torch's compiler, whose import takes twice as long as timm's and torchvision's together.
 
-torchvision asks the compiler what it supports by a function that it imports at once and calls when it compiles; timm keeps
-methods of one network from being compiled, by a decorator that imports it. Both are put off until they are called.
+torchvision asks the compiler what it supports by a function that it imports at once but calls only when compiling; timm
+excludes methods of one network from compilation by a decorator that imports it. Both are deferred until they are
+called.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _UTILS, _ASKED = f"{_COMPILER}.utils", "is_compile_supported"
 
 
 def import_timm() -> None:
-    """Import timm; where it or the compiler is imported already, as it is."""
+    """Import timm; unchanged if it or the compiler is already imported."""
     if "timm" not in sys.modules and _COMPILER not in sys.modules:
         with _compiler_put_off():
             importlib.import_module("timm")
@@ -41,7 +42,7 @@ def _compiler_put_off() -> Iterator[None]:
 
 
 class _Utils(ModuleType):
-    """In place of the compiler's module: has the function that torchvision imports; for all else it makes way for the real one."""
+    """Stand-in for the compiler's module with the function that torchvision imports; all else loads the real one."""
 
     def __getattr__(self, name: str) -> Any:
         if name == _ASKED:
@@ -54,7 +55,7 @@ class _Utils(ModuleType):
 
 
 def _disabled_later(disable: Callable[..., Any]) -> Callable[..., Any]:
-    """`torch.compiler.disable`, asked when what it decorates is first called."""
+    """`torch.compiler.disable`, applied when the decorated function is first called."""
 
     def put_off(decorated: Callable[..., Any] | None = None, *given: Any, **options: Any) -> Callable[..., Any]:
         if decorated is None:

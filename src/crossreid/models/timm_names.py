@@ -1,4 +1,4 @@
-"""Names of timm's models: plain, with a tag (`resnet50.tv_in1k`), or of a repository on the hub (`hf-hub:OWNER/NAME`)."""
+"""Names of timm's models: plain, with a tag (`resnet50.tv_in1k`), or a repository on the hub (`hf-hub:OWNER/NAME`)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from crossreid.errors import CrossreidError
 from crossreid.models.hub import offline_unless_it_answers
 
 HUB = ("hf-hub:", "hf_hub:")
-# Repositories that hold a timm network without timm's description of it, by its architecture; their keys begin with
+# Repositories that contain a timm network without timm's description, by its architecture; their keys begin with
 # `backbone.`.
 UNDESCRIBED = {
     "conservationxlabs/miewid-msv2": "efficientnetv2_rw_m",
     "conservationxlabs/miewid-msv3": "efficientnetv2_rw_m",
 }
-# Architectures of repositories whose description is not needed to open a run that was trained from them.
+# Architectures of repositories, so that a run trained from them opens without their descriptions.
 KNOWN = {
     "BVRA/MegaDescriptor-T-224": "swin_tiny_patch4_window7_224",
     "BVRA/MegaDescriptor-S-224": "swin_small_patch4_window7_224",
@@ -32,13 +32,13 @@ KNOWN = {
 
 @dataclass(frozen=True, slots=True)
 class TimmModel:
-    """What a name stands for.
+    """The model that a name stands for.
 
     Attributes:
-        architecture: timm's name of the network, with the tag of its weights where the name has one.
-        arguments: what the network is built with beside timm's defaults.
-        described: what is known of its weights: input size, mean, deviation, interpolation; None where nothing is.
-        repository: where on the hub its weights lie; empty where timm knows it by the architecture's name.
+        architecture: timm's name of the network, with the tag of its weights if the name has one.
+        arguments: passed to the network in addition to timm's defaults.
+        described: what is known about its weights: input size, mean, deviation, interpolation; None if nothing is.
+        repository: the hub repository of its weights; empty if timm knows it by the architecture's name.
     """
 
     architecture: str
@@ -48,16 +48,16 @@ class TimmModel:
 
 
 def is_of_hub(name: str) -> bool:
-    """Whether a name is of a repository on the hub."""
+    """Whether a name is that of a repository on the hub."""
     return name.startswith(HUB)
 
 
 def find_timm_model(name: str) -> TimmModel | None:
-    """The timm model of that name; None where there is none.
+    """The timm model of that name; None if there is none.
 
     Raises:
-        CrossreidError: a repository whose description is not in the cache, and the hub cannot be reached, or has no
-            such thing.
+        CrossreidError: a repository whose description is not in the cache, and the hub is unreachable or has no such
+            repository.
     """
     if is_of_hub(name):
         return _of_hub(name)
@@ -65,7 +65,7 @@ def find_timm_model(name: str) -> TimmModel | None:
         return None
     try:
         described = timm.get_pretrained_cfg(name)
-    except (RuntimeError, KeyError):  # of a tag that there is not
+    except (RuntimeError, KeyError):  # for an unknown tag
         described = None
     return TimmModel(name, {}, described)
 
@@ -84,7 +84,7 @@ def _of_hub(name: str) -> TimmModel:
     with offline_unless_it_answers() as answers:
         try:
             said, architecture, arguments = load_model_config_from_hf(repository)
-        except Exception as error:  # of the hub's client, of the file, of timm's reading of it
+        except Exception as error:  # from the hub's client, the file, or timm's parsing of it
             if bare in KNOWN and not answers:
                 return TimmModel(KNOWN[bare], {}, _own_description(KNOWN[bare]), repository)
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

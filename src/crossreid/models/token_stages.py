@@ -1,8 +1,8 @@
-"""A transformer cut between its blocks: a stem, then each block, which get what depends on the grid of patches.
+"""A transformer cut between its blocks: a stem, then each block, with the inputs that depend on the grid of patches.
 
 Stage 0 is the stem: patch embedding, positions, class and register tokens. Each block is a stage after it, and the last
-one holds the norm behind the blocks. What blocks are given beside the tokens (rotary positions, a bias by relative
-position that they share) is the same for all copies of a stage and is computed once a batch, by `BlockInputs`.
+one includes the norm after the blocks. The blocks' inputs besides the tokens (rotary positions, a shared relative
+position bias) are the same for all copies of a stage and are computed once per batch, by `BlockInputs`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from torch import Tensor, nn
 from crossreid.models.stages import AFTER_BLOCKS
 from crossreid.models.tokens import Size, patch_grid, patches_as_map, prefix_tokens
 
-# Modules that take positions once for all blocks, and the name by which a block is given what they make.
+# Modules that compute positions once for all blocks, and the blocks' argument that takes their output.
 _SHARED_BIASES = {"rel_pos_bias": "shared_rel_pos_bias", "shared_rel_pos": "shared_rel_pos"}
 
 
 class Given(NamedTuple):
-    """Of a batch: the grid of patches, and of each block by its position what it is given beside the tokens."""
+    """For a batch: the grid of patches, and each block's inputs besides the tokens, by its position."""
 
     grid: Size | None
     blocks: list[dict[str, Tensor]]
 
 
 class BlockInputs(nn.Module):
-    """What the blocks of `network` are given beside tokens, of images of a size."""
+    """The inputs of `network`'s blocks besides tokens, for images of a size."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -42,8 +42,7 @@ class BlockInputs(nn.Module):
         for own, name in _SHARED_BIASES.items():
             if isinstance(module := getattr(network, own, None), nn.Module):
                 self.bias, self.bias_name = module, name
-        # In a tuple, so that it is no submodule: the stem has it. What is read is the geometry of its convolution
-        # alone.
+        # In a tuple, so that it is not a submodule: the stem has it. Only the geometry of its convolution is read.
         self._embedding = (getattr(network, "patch_embed", None),)
 
     @property
@@ -97,14 +96,14 @@ class TokenStage(nn.Module):
         self.grad_checkpointing = False  # as timm's own stages have it
 
     def forward(self, tokens: Tensor, given: Given) -> Tensor:
-        beside: dict[str, Any] = given.blocks[self.position]  # what a block is given besides its tokens
+        beside: dict[str, Any] = given.blocks[self.position]  # the block's inputs besides its tokens
         recomputed = self.grad_checkpointing and torch.is_grad_enabled()
         tokens = checkpoint(self.block, tokens, **beside) if recomputed else self.block(tokens, **beside)
         return tokens if self.norm is None else patches_as_map(self.norm(tokens), self.prefix, given.grid)
 
 
 def token_stages(network: nn.Module) -> tuple[list[nn.Module], BlockInputs]:
-    """The stem and the blocks of a network that `has_blocks`, in order, and what makes their further inputs."""
+    """The stem and the blocks of a network that `has_blocks`, in order, and the module for their additional inputs."""
     norm = getattr(network, "norm", None)
     last = norm if isinstance(norm, nn.Module) else nn.Identity()
     blocks = list(network.blocks)  # type: ignore[arg-type]

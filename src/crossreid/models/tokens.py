@@ -13,17 +13,17 @@ Size = tuple[int, int]
 
 
 def as_map(features: Tensor, network: nn.Module, size: Size) -> Tensor:
-    """What `network.forward_features` gives of images of `size` (H, W), as a map `(B, width, h, w)`.
+    """Convert the output of `network.forward_features` for images of `size` (H, W) to a map `(B, width, h, w)`.
 
-    Tokens `(B, tokens, width)` lose those that are of no patch; on a grid that is not known the map is
-    `(B, width, tokens, 1)`. Maps `(B, h, w, width)` are turned.
+    Tokens `(B, tokens, width)` lose those that are not patches; if the grid is unknown the map is
+    `(B, width, tokens, 1)`. Maps `(B, h, w, width)` are permuted.
     """
     width = int(network.num_features)  # type: ignore[arg-type]
     if features.ndim == 3:
         prefix = prefix_tokens(network)
         grid = patch_grid(getattr(network, "patch_embed", None), size)
         count = int(features.shape[1]) - prefix
-        if (grid is None or grid[0] * grid[1] != count) and not hasattr(network, "unroll"):  # Hiera's are in no rows
+        if (grid is None or grid[0] * grid[1] != count) and not hasattr(network, "unroll"):  # Hiera's are not in rows
             grid = _even_grid(count, size)
         return patches_as_map(features, prefix, grid)
     if features.shape[1] != width and features.shape[-1] == width:
@@ -32,7 +32,7 @@ def as_map(features: Tensor, network: nn.Module, size: Size) -> Tensor:
 
 
 def prefix_tokens(network: nn.Module) -> int:
-    """How many tokens that are of no patch (class, distillation, registers) come first."""
+    """The number of leading tokens that are not patches (class, distillation, registers)."""
     return int(getattr(network, "num_prefix_tokens", None) or 0)
 
 
@@ -48,8 +48,8 @@ def patches_as_map(tokens: Tensor, prefix: int, grid: Size | None) -> Tensor:
 def patch_grid(embedding: Any, size: Size) -> Size | None:
     """Rows and columns of patches that a patch embedding makes of an image of `size` (H, W); None if unknown.
 
-    Read off the convolution that embeds the patches, so that overlapping patches and sizes other than the network was
-    made for are counted as they are.
+    Taken from the convolution that embeds the patches, so that overlapping patches, and sizes other than the network's
+    own, are counted correctly.
     """
     kernel = getattr(embedding, "proj", None)
     if isinstance(kernel, nn.Conv2d) and not hasattr(embedding, "backbone"):
@@ -67,7 +67,7 @@ def patch_grid(embedding: Any, size: Size) -> Size | None:
 
 
 def _even_grid(count: int, size: Size) -> Size | None:
-    """The grid of so many tokens of the image's own shape, where there is one."""
+    """The grid of `count` tokens with the image's aspect ratio, if there is one."""
     rows = round(math.sqrt(count * size[0] / size[1]))
     even = rows > 0 and count % rows == 0 and rows * size[1] == count // rows * size[0]
     return (rows, count // rows) if even else None
@@ -78,7 +78,7 @@ def _padding(kernel: nn.Conv2d) -> Size:
 
 
 def forward_small(network: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """A small blank image that `network` takes, and what it gives of it, in evaluation mode; None where it takes none."""
+    """A small blank image that `network` takes, and its output in evaluation mode; None if it takes none."""
     device = next((parameter.device for parameter in network.parameters()), None)
     training = network.training
     network.eval()
@@ -96,7 +96,7 @@ def forward_small(network: nn.Module) -> tuple[Tensor, Tensor] | None:
 
 
 def _small_sizes(network: nn.Module) -> Iterator[Size]:
-    """The one size that a recipe built it for; 96 x 96 pixels; six patches each way; what the network was made for."""
+    """The single size that a recipe built it for; 96 x 96 pixels; six patches each way; the network's own size."""
     built_for: Any = getattr(network, "built_for", None)
     if built_for is not None:
         yield built_for

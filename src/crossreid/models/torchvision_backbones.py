@@ -1,7 +1,6 @@
 """torchvision's classification networks that timm lacks, as backbones under torchvision's names, with its weights.
 
-Their convolutions alone are taken, as far as the last map; a classifier, or a convolution in place of one, is left
-aside.
+Only their convolutions up to the last map are used; a classifier, or a convolution in its place, is left out.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from crossreid.models.backbone_registry import register_backbone
 from crossreid.models.hub import it_answers
 from crossreid.models.weight_files import WeightsError
 
-# The modules that an image passes as far as the last map, in order, by the beginning of a network's name.
+# The modules that an image passes up to the last map, in order, by prefix of a network's name.
 PARTS: dict[str, tuple[str, ...]] = {
     "alexnet": ("features",),
     "squeezenet": ("features",),
@@ -47,16 +46,16 @@ NAMES = (
     *("regnet_y_16gf", "regnet_y_32gf", "regnet_y_128gf"),
     *("swin_t", "swin_s", "swin_b", "swin_v2_t", "swin_v2_s", "swin_v2_b"),
 )
-# GoogLeNet's weights came from another library; torchvision's forward turns ImageNet's scale into that one's.
+# GoogLeNet's weights came from another library; torchvision's forward converts ImageNet's scale to that library's.
 HALVES = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 BARE: dict[str, dict[str, Any]] = {"googlenet": {"aux_logits": False, "init_weights": True}}
-# Their last map is made smaller by pooling or by merging patches, not by a stride.
+# Pooling or merging patches, not a stride, makes their last map smaller.
 NO_LAST_STRIDE = ("alexnet", "squeezenet", "swin_")
 PROBE = 64
 
 
 class Torchvision(nn.Module):
-    """The parts of a network of torchvision that an image passes as far as the last map, under torchvision's names.
+    """The parts of a torchvision network that an image passes up to the last map, under torchvision's names.
 
     A stage ends where the next module makes the map smaller, as a small image shows.
     """
@@ -84,7 +83,7 @@ class Torchvision(nn.Module):
 
     @torch.no_grad()
     def _passed(self) -> list[tuple[str, int, int]]:
-        """Each module of the chain, the channels of its map, and one side of it, for a small image."""
+        """Each module of the chain, with the channels and one side of its map for a small image."""
         found, training = [], self.training
         self.eval()
         maps = torch.zeros(1, 3, PROBE, PROBE)
@@ -93,7 +92,7 @@ class Torchvision(nn.Module):
             chain = module.named_children() if isinstance(module, nn.Sequential) else [("", module)]
             for name, inner in chain:
                 maps = inner(maps)
-                last = maps.shape[1] != maps.shape[2]  # channels come last in Swin, whose maps of a square are square
+                last = maps.shape[1] != maps.shape[2]  # Swin is channels last; maps of a square image are square
                 channels, side = (maps.shape[1], maps.shape[2]) if last else (maps.shape[3], maps.shape[1])
                 found.append((f"{part}.{name}".rstrip("."), channels, side))
         self.train(training)
@@ -109,7 +108,7 @@ def _fetched(name: str) -> dict[str, Tensor]:
     """torchvision's ImageNet weights of a network, from its cache or the internet.
 
     Raises:
-        WeightsError: they are not in the cache, and cannot be had.
+        WeightsError: they are not in the cache and cannot be downloaded.
     """
     weights = _weights(name)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
@@ -117,7 +116,7 @@ def _fetched(name: str) -> dict[str, Tensor]:
     if cached.is_file() or it_answers(weights.url):
         try:
             return dict(weights.get_state_dict(progress=False, check_hash=True))
-        except Exception as error:  # of the network, of the disk, of a damaged file
+        except Exception as error:  # network, disk, or a damaged file
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
     raise WeightsError(
         f"ImageNet weights of {name!r} could not be fetched by torchvision ({reason}). "

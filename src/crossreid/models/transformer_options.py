@@ -1,4 +1,4 @@
-"""What a recipe says of transformers: drop path, patches, what stands for the image, side information."""
+"""A recipe's options of transformers: drop path, patches, the tokens that represent the image, side information."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SideKind = Literal["none", "camera", "modality", "both"]
 
 
 class TransformerOptions(Options):
-    """Options of a backbone that is made of tokens; with the defaults it is as timm makes it.
+    """Options of a backbone that computes tokens; with the defaults it is as built by timm.
 
-    Drop path and `tokens: gem` are for any network, the others for those that cut an image into patches.
+    Drop path and `tokens: gem` apply to any network, the others to those that cut an image into patches.
     """
 
     drop_path: float = Field(

@@ -1,6 +1,6 @@
-"""Networks that part by modality early, or into two streams late: one backbone, with some of its stages there twice.
+"""Networks with separate early stages per modality, or late streams: one backbone, with some of its stages duplicated.
 
-Two ideas of the visible-infrared field in one network. *Stems*: the leading stages are there for each modality, the rest
+Two ideas from visible-infrared re-ID in one network. *Stems*: each modality has its own leading stages, the rest
 is shared (Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, section 4.3).
 *Streams*: after the split every image passes the remaining stages twice, once in a modality-shared and once in a
 modality-specific stream (Ren and Zhang, "Implicit discriminative knowledge learning for visible-infrared person
@@ -32,7 +32,7 @@ from crossreid.options import Options
 
 
 class StageOptions(Options):
-    """Which stages are there more than once; stage 0 is the stem, a ResNet has stages 0 to 4, a ViT one for each block."""
+    """Which stages exist more than once; stage 0 is the stem, a ResNet has stages 0 to 4, a ViT one per block."""
 
     stems: int = Field(0, ge=0, description="Number of leading stages with a copy per modality; 1 is the stem only.")
     split: int | None = Field(
@@ -41,10 +41,10 @@ class StageOptions(Options):
 
 
 class TwoStream(nn.Module):
-    """Images `(B, 3, H, W)` and their modalities `(B,)` to one feature map `(B, width, h, w)` a stream.
+    """Images `(B, 3, H, W)` and their modalities `(B,)` to one feature map `(B, width, h, w)` per stream.
 
-    There is one stream, or with a split the shared and the specific one. All copies of a stage start with the same weights,
-    pretrained or not.
+    There is one stream, or with a split the shared and the specific one. All copies of a stage start with the same
+    weights, pretrained or not.
 
     Raises:
         CrossreidError: the backbone cannot be cut, or has no such stages.
@@ -78,11 +78,11 @@ class TwoStream(nn.Module):
         self.keys_in_whole = keys_in_whole(self, whole)
         behind = {f"network.{name}": count for name, count in layers_behind(whole.network).items()}
         self.layers_behind = {name: behind[key] for name, key in self.keys_in_whole.items() if key in behind}
-        """How many layers of the whole network come after that of each parameter, by its name; the same of copies of a stage."""
+        """The number of the network's layers after that of each parameter, by its name; equal for copies of a stage."""
 
     @property
     def last_stage(self) -> list[str]:
-        """Paths of the modules that are the last stage, of either stream."""
+        """Paths of the modules of the last stage, of all streams."""
         ends = {f"streams.{i}": stream for i, stream in enumerate(self.streams)}
         if len(self.streams) == 1:
             ends = {"common": self.common}
@@ -92,21 +92,21 @@ class TwoStream(nn.Module):
 
     @property
     def map_layers(self) -> list[nn.Module]:
-        """The ends of the streams, each of which gives a feature map."""
+        """The ends of the streams, each of which returns a feature map."""
         return [self.get_submodule(path) for path in self.last_stage]
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """All copies of a transformer's blocks; none of other networks."""
+        """All copies of a transformer's blocks; none for other networks."""
         return [module for module in self.modules() if isinstance(module, TokenStage)]
 
     @property
     def prefix(self) -> int:
-        """How many of a transformer's tokens are of no patch."""
+        """The number of a transformer's tokens that are not patches."""
         return max((block.prefix for block in self.blocks), default=0)  # type: ignore[type-var, return-value]
 
     def leading_stages(self, count: int) -> list[nn.Module]:
-        """The modules of all copies of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""
+        """The modules of all copies of the first `count` stages. Raises `CrossreidError` if there are fewer."""
         stems, common = len(self.visible_stem), len(self.common)
         streams: list[nn.Sequential] = list(self.streams)  # type: ignore[arg-type]
         refuse_more_stages(count, stems + common + len(streams[0]))
@@ -118,7 +118,7 @@ class TwoStream(nn.Module):
         return [module for stage in kept for module in stage.modules()]
 
     def forward(self, images: Tensor, modalities: Tensor, first: int = 2) -> tuple[Tensor, ...]:
-        """The map of each of the `first` streams; where one alone is asked for, the other costs nothing."""
+        """Return the map of each of the first `first` streams; others are not computed."""
         maps = images
         given = None if self.inputs is None else self.inputs((int(images.shape[2]), int(images.shape[3])))
         if len(self.visible_stem):
@@ -138,20 +138,20 @@ _ROWS: Said[tuple[Tensor, Tensor]] = Said("rows of each modality")
 
 @contextmanager
 def only_of(modality: Modality | None) -> Iterator[None]:
-    """In the block, all rows are taken to be of this modality, whatever is said of each: no shape then depends on data."""
+    """Within the block, treat all rows as of this modality, whatever is given: no shape then depends on data."""
     with _ONLY.saying(modality):
         yield
 
 
 @contextmanager
 def known_rows(rows: tuple[Tensor, Tensor] | None) -> Iterator[None]:
-    """In the block, the visible and the infrared rows of a whole batch are these, so that no device is asked; None: not known."""
+    """Within the block, these are a whole batch's visible and infrared rows, so no device is read; None if unknown."""
     with _ROWS.saying(rows):
         yield
 
 
 def rows_by_modality(modalities: Tensor) -> tuple[Tensor, Tensor]:
-    """The visible and the infrared rows, as many as there are of modalities `(B,)`; those that are known, or found here."""
+    """The visible and the infrared rows of modalities `(B,)`: the known ones, or found here."""
     known = _ROWS.get()
     if known is not None and len(known[0]) + len(known[1]) == len(modalities):
         return known
@@ -162,7 +162,7 @@ def rows_by_modality(modalities: Tensor) -> tuple[Tensor, Tensor]:
 def by_modality(
     rows: Tensor, modalities: Tensor, through: Callable[[Modality, Tensor], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
-    """What `through(modality, its rows)` gives, the visible rows first, put back into the order of `rows`."""
+    """Call `through(modality, its rows)`, visible rows first, and return the outputs in the order of `rows`."""
     if (only := _ONLY.get()) is not None:
         return through(only, rows)
     passed = []

@@ -1,7 +1,7 @@
 """A timm vision transformer in parts: its tokens before the first block, and its blocks.
 
-`forward_features` of timm goes through all of it at once. Side information is added between the two parts, and a
-jigsaw of patches leaves the last block out; either is computed by these functions, to the same bits as timm's where
+timm's `forward_features` runs all of it at once. Side information is added between the two parts, and a
+jigsaw of patches omits the last block; both use these functions, which are bit-identical to timm's if
 nothing is added.
 """
 
@@ -20,8 +20,8 @@ from crossreid.errors import CrossreidError
 
 
 def refuse_other_than_transformers(network: nn.Module, name: str, key: str) -> None:
-    """Raise `CrossreidError` where `key` of the backbone's options needs a vision transformer and `network` is none."""
-    mixed = bool(getattr(network, "rope_mixed", False))  # whose rotations differ from block to block
+    """Raise `CrossreidError` if `key` of the backbone's options needs a vision transformer and `network` is not one."""
+    mixed = bool(getattr(network, "rope_mixed", False))  # its rotations differ between blocks
     if not isinstance(network, VisionTransformer | Eva) or mixed:
         raise CrossreidError(
             f"{key} is for vision transformers of timm (ViT, DeiT, DINOv2, CLIP, EVA-02, DINOv3), and backbone {name!r} is none that "
@@ -30,25 +30,25 @@ def refuse_other_than_transformers(network: nn.Module, name: str, key: str) -> N
 
 
 def embedded_tokens(network: nn.Module, images: Tensor, offset: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-    """Images `(B, 3, H, W)` to tokens `(B, P + N, W)` before the first block, P of them class and register tokens.
+    """Images `(B, 3, H, W)` to tokens `(B, P + N, W)` before the first block; P are class and register tokens.
 
     Args:
-        offset: `(B, 1, W)`, added to every token behind the positions.
+        offset: `(B, 1, W)`, added to every token after the positions.
 
     Returns:
-        The tokens, and where positions are rotations (EVA-02) those, `(N, ...)`; else None.
+        The tokens, and the rotations `(N, ...)` if positions are rotations (EVA-02); otherwise None.
     """
     found = network._pos_embed(network.patch_embed(images))  # type: ignore[operator]
     tokens, rotations = found if isinstance(found, tuple) else (found, None)
     if offset is not None:
         tokens = tokens + offset.to(tokens.dtype)
-    if isinstance(network, VisionTransformer):  # an Eva has dropped patches, where it drops any
+    if isinstance(network, VisionTransformer):  # an Eva has already dropped patches, if it drops any
         tokens = network.patch_drop(tokens)
     return network.norm_pre(tokens), rotations  # type: ignore[operator]
 
 
 def through_blocks(network: nn.Module, blocks: Sequence[nn.Module], tokens: Tensor, rotations: Tensor | None) -> Tensor:
-    """Tokens `(B, P + N, W)` through some of the blocks, recomputed in the backward pass where timm is set to."""
+    """Pass tokens `(B, P + N, W)` through some of the blocks, recomputed in the backward pass if timm is set to."""
     given: dict[str, Any] = {} if rotations is None else {"rope": rotations}
     for block in blocks:
         recomputed = bool(getattr(network, "grad_checkpointing", False)) and torch.is_grad_enabled()

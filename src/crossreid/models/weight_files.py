@@ -1,10 +1,10 @@
-"""Files of weights, whoever wrote them, as tensors by dotted path; nothing in a file is ever executed.
+"""Weight files of any origin, as tensors by dotted path; nothing in a file is ever executed.
 
-A .safetensors file holds tensors and nothing else. A .pth, .pt or .tar file is a pickle, read by torch's own restricted
-reader (`weights_only`), which makes tensors and plain values. What it does not know, arguments of a command line or
-scalars of NumPy, is replaced by an inert stand-in that takes what it is given and does nothing; so is every module of a
-network that was pickled whole, or written as TorchScript, whose tensors are then found by the names they lie under.
-Modules that reach the system are refused outright.
+A .safetensors file contains only tensors. A .pth, .pt or .tar file is a pickle, read by torch's own restricted
+reader (`weights_only`), which creates tensors and plain values. Anything unknown to it, such as command-line arguments
+or NumPy scalars, is replaced by an inert stand-in that accepts what it is given and does nothing; so is every module of
+a network that was pickled whole, or written as TorchScript, whose tensors are then found by their names.
+Modules that access the system are refused outright.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from torch import Tensor
 from crossreid.errors import CrossreidError
 
 OWN_FORMAT = re.compile(r"crossreid-checkpoint-\d+")
-DEPTH = 12  # of mappings in mappings; state dicts of modules pickled whole are the deepest
+DEPTH = 12  # of nested mappings; modules pickled whole are the deepest
 MODULE_PARTS = ("_parameters", "_buffers", "_modules")
-PICKLES = 5  # one after another in a file of torch before 1.6
+PICKLES = 5  # consecutive ones in a file of torch before 1.6
 LARGEST_INDEX = 1 << 30
-REFUSED = re.compile(r"WeightsUnpickler error:\s*(\S.*)")  # what torch's reader stumbled on, behind its advice
-WRITTEN_BY_TORCH = (b"P", b"\x80")  # the first byte of an archive, and that of a pickle
+REFUSED = re.compile(r"WeightsUnpickler error:\s*(\S.*)")  # the reason that torch's reader gives after its advice
+WRITTEN_BY_TORCH = (b"P", b"\x80")  # the first byte of an archive and of a pickle
 BLOCKED = re.compile(r"GLOBAL (\S+) whose module \S+ is blocked")
 
 
@@ -42,7 +42,7 @@ class WeightsError(CrossreidError):
 
 
 class StandIn:
-    """What an object of an unknown class becomes: it takes whatever it is given, keeps a state, and does nothing."""
+    """Replaces an object of an unknown class: accepts any arguments, keeps a state, and does nothing."""
 
     state: Any = None
 
@@ -50,29 +50,29 @@ class StandIn:
         return object.__new__(cls)
 
     def __init__(self, *_args: Any, **_named: Any) -> None:
-        """Take anything."""
+        """Accept any arguments."""
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
 class _Mapping:
-    """A stand-in for a class of mappings, whose items are kept."""
+    """A stand-in for a class of mappings that keeps their items."""
 
     def __new__(cls, *_args: Any, **_named: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
         return OrderedDict()
 
 
 def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
-    """All tensors of a file by the dotted path that they lie under, wrappers such as `state_dict` among it.
+    """All tensors of a file by their dotted path, including wrappers such as `state_dict`.
 
-    Of a checkpoint of this program the weights alone: `model.NAME`, and `ema.NAME` where there are averaged ones.
+    For a checkpoint of this program only the weights: `model.NAME`, and `ema.NAME` if there are averaged ones.
 
     Args:
-        mapped: whether a pickle's tensors are left on the disk until they are looked at.
+        mapped: whether a pickle's tensors stay on disk until they are used.
 
     Raises:
-        WeightsError: the file is missing, cannot be read, or holds no tensors that have names.
+        WeightsError: the file is missing, cannot be read, or contains no named tensors.
     """
     if path.is_dir():
         raise WeightsError(
@@ -82,7 +82,7 @@ def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
         raise WeightsError(f"weights file {path} not found. Expected `imagenet`, `none`, or an existing file.")
     try:
         held = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path, mapped)
-    except Exception as error:  # safetensors' and torch's readers raise what they come across
+    except Exception as error:  # safetensors' and torch's readers raise any exception
         raise WeightsError(
             f"weights file {path} cannot be read as tensors ({_reason(path, error)}). "
             "Expected .safetensors, or a .pth that holds tensors only."
@@ -94,20 +94,20 @@ def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
 
 
 def stored_facts(path: Path) -> dict[str, Any]:
-    """What a crossreid checkpoint says of its run, with the recipe; empty for other files and damaged ones."""
+    """What a crossreid checkpoint says about its run, including the recipe; empty for other or damaged files."""
     if path.suffix != ".safetensors" or not path.is_file():
         return {}
     try:
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
         facts = json.loads(metadata.get("facts", "{}")) if OWN_FORMAT.fullmatch(metadata.get("format", "")) else {}
-    except Exception:  # what is damaged is reported where the tensors are read
+    except Exception:  # damage is reported when the tensors are read
         return {}
     return facts if isinstance(facts, dict) else {}
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """Why a reader refused a file, in one line; without torch's advice, which is to trust the file and read it unrestricted."""
+    """Why a reader refused a file, in one line, without torch's advice to trust the file and read it unrestricted."""
     said = str(error)
     if blocked := BLOCKED.search(said):
         return f"it names {blocked[1]}, which no file of weights may call"
@@ -131,7 +131,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path, mapped: bool) -> Any:
-    """What torch's restricted reader makes of a file, with stand-ins for what it does not know."""
+    """Read a file by torch's restricted reader, with stand-ins for what it does not know."""
     source: Any = path
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -148,7 +148,7 @@ def _read_pickle(path: Path, mapped: bool) -> Any:
     else:
         with path.open("rb") as pickled:
             unknown = _names_in(pickled, PICKLES)
-    # Types are told apart by identity, so each name has a class of its own.
+    # Types are distinguished by identity, so each name needs a separate class.
     plain = [(type("StandIn", (StandIn,), {}), name) for name in unknown]
     try:
         return _loaded(source, plain, mapped)
@@ -165,9 +165,7 @@ def _loaded(source: Any, stand_ins: list[Any], mapped: bool) -> Any:
         source.seek(0)
         mapped = False
     with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of pickles that another program than torch wrote, which are refused or read all the same
+        warnings.simplefilter("ignore")  # about pickles not written by torch, which are refused or read anyway
         return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
 
 
@@ -181,13 +179,13 @@ def _names_in(pickled: IO[bytes], count: int) -> list[str]:
                     module, _, name = argument.partition(" ")
                     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
                     names |= {argument.replace(" ", "."), f"{module}.{name}"}
-        except ValueError:  # the end of what is a pickle; what is none is refused by the reader
+        except ValueError:  # the end of the pickle; the reader refuses anything else
             break
     return sorted(names)
 
 
 def _as_checkpoint(archive: zipfile.ZipFile, root: str) -> io.BytesIO:
-    """The tensors of a TorchScript file and the index of them as a checkpoint's file; its code stays behind."""
+    """The tensors of a TorchScript file and their index as a checkpoint file, without its code."""
     kept = io.BytesIO()
     with zipfile.ZipFile(kept, "w") as out:
         for name in archive.namelist():
@@ -198,7 +196,7 @@ def _as_checkpoint(archive: zipfile.ZipFile, root: str) -> io.BytesIO:
 
 
 def _named_tensors(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor below `value` that lies under names, with its dotted path."""
+    """Yield every tensor below `value` that has a name, with its dotted path."""
     if isinstance(value, StandIn):
         state = value.state if isinstance(value.state, Mapping) else {}
         parts = [state[part] for part in MODULE_PARTS if isinstance(state.get(part), Mapping)]

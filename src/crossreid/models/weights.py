@@ -1,4 +1,4 @@
-"""Weights of backbones from local files: the backbone in the file found, what is missing refused, what is left aside said once."""
+"""Backbone weights from local files: find the backbone in the file, refuse missing parts, report what is left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crossreid.models.weight_files import WeightsError, read_state, stored_facts
 
 __all__ = ["WeightsError", "load_local_weights", "read_state"]
 
-# Buffers that are computed, not learned; files of older versions hold them.
+# Computed buffers, not learned ones; files of older versions contain them.
 COMPUTED = (
     "num_batches_tracked",
     "relative_position_index",
@@ -25,18 +25,19 @@ COMPUTED = (
     "bias_mask",
     "relative_coords_table",
 )
-ADDED = ("non_local_", "bam", "affinity_gain")  # what this program puts into a backbone after its weights
+ADDED = ("non_local_", "bam", "affinity_gain")  # what this program adds to a backbone after loading its weights
 SHOWN = 6
 
 
 def load_local_weights(network: nn.Module, path: Path, name: str) -> None:
-    """Load a local file into `network`, whoever wrote it: see `key_names` for the names, `weight_files` for the formats.
+    """Load a local file of any origin into `network`: see `key_names` for the names, `weight_files` for the formats.
 
-    What is left aside, and tables that were resampled, are noted in one line (`loading_notes`). Modules that the network lacks, a
-    classifier or a neck, are left aside; blocks of its own stages are not: such a file is of another network.
+    What is left out, and resampled tables, are noted in one line (`loading_notes`). Modules that the network lacks,
+    such as a classifier or a neck, are left out; blocks of its own stages are not: such a file is of another network.
 
     Raises:
-        WeightsError: the file is missing, unreadable, or lacks what the network needs, or holds more of its modules than it has.
+        WeightsError: the file is missing or unreadable, lacks what the network needs, or has more of its modules than
+            it has.
     """
     given = read_state(path)
     expected = network.state_dict()
@@ -78,7 +79,7 @@ def _faults(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list
 
 
 def _said(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], found: Found) -> str:
-    """What is worth saying of how a file was read; empty where it holds the network's weights and nothing else."""
+    """What to report about how a file was read; empty if it contains exactly the network's weights."""
     parts = [f"read behind {found.prefix!r}"] if found.prefix else []
     parts += dict.fromkeys(found.changes)
     over = (found.prefix + key for key in found.tensors.keys() - expected.keys())
@@ -92,7 +93,7 @@ def _said(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], found: Fo
 
 
 def _group(key: str, prefix: str) -> str:
-    """The module that a name in a file is of: its first part behind what it has in common with the backbone's."""
+    """The module of a name in a file: its first part after the common prefix with the backbone's names."""
     parts, behind = key.split("."), prefix.split(".")
     shared = 0
     while shared < min(len(parts), len(behind)) - 1 and parts[shared] == behind[shared]:

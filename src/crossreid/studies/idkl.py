@@ -24,7 +24,7 @@ WEIGHTS: dict[str, tuple[str, tuple[float, ...]]] = {
 
 
 def idkl_study() -> Study:
-    """Return the ablation of the paper: L_b alone, then the purifier, TGSA, CSA and MDR added one by one; and without L_C."""
+    """Return the paper's ablation: L_b alone, then the purifier, TGSA, CSA and MDR added one by one; and no L_C."""
     cells = []
     for count in range(len(TERMS) + 1):
         key, title = ("base", "base: L_b") if count == 0 else TERMS[count - 1][:2]

@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _stop_with_the_study() -> None:
-    """Stop with the study, which holds the other end of standard input: once it is gone, for any reason, this run stops too."""
+    """Stop with the study, which holds the other end of standard input: once it is gone, this run stops too."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 

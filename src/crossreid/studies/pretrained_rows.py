@@ -96,7 +96,9 @@ def _digest(recipe: Recipe) -> str:
 
 
 def _scores(network: Pretrained, recipe: Recipe) -> dict[str, Score]:
-    """Return the scores, as for runs: of comparisons of images and videos, or of single images with and without re-ranking."""
+    """Return the scores, as for runs: of comparisons of images and videos, or of single images with and without
+    re-ranking.
+    """
     split = open_split(recipe)
     if comparisons(split, recipe):
         return {score.setting: score for score in score_sets(embed_compared(network, split, recipe), split, recipe)}

@@ -51,12 +51,12 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """The output of the run's process; beside its folder."""
+        """The file of the run's output, beside its folder."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     @property
     def recipe_file(self) -> Path:
-        """The recipe for the run's process; beside its folder."""
+        """The file of the run's recipe, beside its folder."""
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
 

@@ -13,7 +13,7 @@ from crossreid.studies.study import Cell, Study
 def recipes_study(recipes: Mapping[str, Recipe]) -> Study:
     """Return a study of whole recipes, one per row; the first is the reference.
 
-    A recipe with a teacher means the runs of all its stages, of which the last student is scored.
+    A recipe with a teacher means the runs of all its stages; the last student is scored.
 
     Raises:
         RecipeError: there is only one, or they use different data sets, so their figures cannot be compared.

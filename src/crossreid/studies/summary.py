@@ -64,7 +64,7 @@ def _results_of(folder: Path) -> Results:
 
 
 def _columns_of(study: Study, found: Mapping[str, Results]) -> tuple[Columns, int]:
-    """Return the study's columns and which of them is compared; if it names none, the scores that all of its runs have."""
+    """Return the study's columns and which one is compared; if it names none, the scores that all of its runs have."""
     if study.columns is not None:
         return study.columns, study.compared
     offered = [list(result["scores"]) for results in found.values() for result in results.values()]

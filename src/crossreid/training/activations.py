@@ -1,8 +1,9 @@
 """Activations recomputed in the backward pass instead of stored: less memory for about a third more time.
 
 Source: Chen et al., "Training deep nets with sublinear memory cost", 2016. The networks do it themselves, block by
-block, once timm's `set_grad_checkpointing` has enabled it; for a network that was cut, its stages do. Losses and gradients
-are the same up to rounding. A batch norm sees its batch twice; only the first time updates its running statistics.
+block, once timm's `set_grad_checkpointing` has enabled it; for a network that was cut, its stages do. Losses and
+gradients are the same up to rounding. A batch norm sees its batch twice; only the first time updates its running
+statistics.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def _asked(encoder: nn.Module) -> bool:
 def _refuse_what_is_lost(encoder: nn.Module) -> None:
     """Raise `CrossreidError` for layers whose recomputation would differ.
 
-    What follows a sequence of blocks is left out, as timm then calls the blocks alone; batch norm by domain needs to know the
-    batch, which a backward pass does not.
+    What follows a sequence of blocks is left out, as timm then calls the blocks alone; batch norm by domain needs to
+    know the batch, which a backward pass does not.
     """
     lost = {
         "mixstyle or stage_attention": any(

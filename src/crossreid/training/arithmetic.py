@@ -14,7 +14,7 @@ from torch import nn
 
 from crossreid.training.options import TrainingOptions
 
-# torch's names of these precisions for cuDNN, which has TF32, and for oneDNN, which on some CPUs also has bf16.
+# torch's names of these precisions for cuDNN, which has TF32, and for oneDNN, which on some CPUs also bf16.
 _OF_CUDNN = {"highest": "ieee", "high": "tf32", "medium": "tf32"}
 _OF_ONEDNN = {"highest": "ieee", "high": "tf32", "medium": "bf16"}
 

@@ -1,8 +1,8 @@
 """Averaged weights: after each step the average moves slightly towards the weights.
 
 Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, as an exponential moving
-average: a <- decay a + (1 - decay) w. The first update copies. Buffers, such as batch norm statistics, are copied each time.
-All tensors are updated in one call, and updates are counted on the host, so no device waits.
+average: a <- decay a + (1 - decay) w. The first update copies. Buffers, such as batch norm statistics, are copied each
+time. All tensors are updated in one call, and updates are counted on the host, so no device waits.
 """
 
 from __future__ import annotations

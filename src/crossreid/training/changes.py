@@ -1,7 +1,8 @@
 """Which recipe keys may change between two starts of a run, and the record of those that did.
 
-What was done so far must stay what the recipe says. So keys that decide how long, where and how often to look may change at any
-start; keys that affect only future steps (the learning rate and its schedule) change on request; all others never do.
+What was done so far must stay what the recipe says. So keys that decide how long, where and how often to look may
+change at any start; keys that affect only future steps (the learning rate and its schedule) change on request; all
+others never do.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from crossreid.options import dotted
 from crossreid.training.checkpoint import CheckpointError
 
-# Keys, and sections (with a dot behind them), that affect no weights, or none trained so far.
+# Keys, and sections (with a trailing dot), that affect no weights, or none trained so far.
 FREE = (
     "training.epochs", "training.validate_every", "training.monitor", "training.checkpoint_steps", "training.compile",
     "training.checkpoint_activations",

@@ -1,13 +1,12 @@
 """The file format of checkpoints: one safetensors file, read without executing any code in it.
 
 Tensors are named `KIND/NAME`, where a kind is the model, its average (EMA), the optimiser's state or the generators'
-Tensors are named `KIND/NAME`, where a kind is the model, its average (EMA), the optimiser's state or the generators'
 states; everything else is JSON in the file's metadata. A file is written under a temporary name, synchronised and
 renamed, so it is either complete or absent.
 
-Each tensor's SHA-256, over its type, shape and bytes, lies among the facts under `sha256`, and the facts' own beside them in the
-Each tensor's SHA-256, over its type, shape and bytes, is stored among the facts under `sha256`, and that of the facts beside them in
-the metadata as `facts_sha256`. Reading verifies what is there; files without hashes, from an earlier state of 0.1.0, are read as is.
+Each tensor's SHA-256, over its type, shape and bytes, is stored among the facts under `sha256`, and that of the facts
+beside them in the metadata as `facts_sha256`. Reading verifies these hashes; files without them, from an earlier state
+of 0.1.0, are read as they are.
 """
 
 from __future__ import annotations

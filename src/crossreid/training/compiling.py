@@ -1,8 +1,8 @@
 """A step's losses and their gradient compiled as a whole by torch.compile, without a break in the graph.
 
 If that is impossible, one line says why, and the encoders are compiled alone, as by `torch.nn.Module.compile`.
-On a GPU the graph is replayed as a CUDA graph if its shapes are fixed, and otherwise run as is. A change of shape, or of a
-Python number that the losses read, causes another compilation.
+On a GPU the graph is replayed as a CUDA graph if its shapes are fixed, and otherwise run as is. A change of shape, or
+of a Python number that the losses read, causes another compilation.
 """
 
 from __future__ import annotations

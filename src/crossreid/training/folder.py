@@ -38,8 +38,8 @@ class RunLocked(CrossreidError):
 def locked(folder: Path, fabric: Fabric) -> Iterator[None]:
     """Keep other runs out of a folder, which is created if missing; unfinished files of killed runs are removed.
 
-    The first process holds the lock for all of them; all must enter. The lock file is removed with the lock, and so is a folder that
-    was created here and that nothing was written into.
+    The first process holds the lock for all of them; all must enter. The lock file is removed with the lock, and so is
+    a folder that was created here and that nothing was written into.
 
     Raises:
         RunLocked: another run, which is named, holds the folder; each of several processes raises it.

@@ -1,8 +1,8 @@
 """Frozen parts of the encoders keep their weights and batch norm statistics, for some epochs or permanently.
 
 In one process no gradient is computed for frozen parts, so steps in which only the heads learn cost little more
-than a forward pass. Several processes agree at the start on which gradients they average; there the gradients of parts that
-learn later are computed and dropped.
+than a forward pass. Several processes agree at the start on which gradients they average; there the gradients of parts
+that learn later are computed and dropped.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ def freezing_of(
 ) -> Freezing:
     """Freeze parts of the method's encoders.
 
-    The optimiser must be made first: it keeps frozen parameters, so that resuming with other frozen parts finds its state
-    unchanged.
+    The optimiser must be made first: it keeps frozen parameters, so that resuming with other frozen parts finds its
+    state unchanged.
 
     Raises:
         CrossreidError: an encoder has no such part, or nothing is left to learn.

@@ -1,8 +1,8 @@
 """The training loop: the same on a laptop and on several machines.
 
 It knows nothing of data sets or of evaluation: batches come from a callable of (epoch, first step), validation is a
-callable that returns named numbers. A kill loses the steps since the last checkpoint, which are repeated with bit-identical
-results; SIGINT and SIGTERM lose nothing, as a checkpoint is written first.
+callable that returns named numbers. A kill loses the steps since the last checkpoint, which are repeated with
+bit-identical results; SIGINT and SIGTERM lose nothing, as a checkpoint is written first.
 """
 
 from __future__ import annotations
@@ -72,13 +72,14 @@ def fit(
         batches: called with (epoch, first step), returns that epoch's batches of this process from that step on.
         steps_per_epoch: number of batches per epoch; a function of the epoch if epochs differ.
         fabric: devices and processes; by default those of `options`.
-        recipe: what the run depends on, kept in the checkpoint; a checkpoint of another recipe is refused, except for differences
-            that `training.changes` allows. By default the options.
-        validate: returns named numbers of a method in evaluation mode; it may use any generator, as the run's are restored. Of
-            several processes, the first one's numbers count.
+        recipe: what the run depends on, kept in the checkpoint; a checkpoint of another recipe is refused, except for
+            differences that `training.changes` allows. By default the options.
+        validate: returns named numbers of a method in evaluation mode; it may use any generator, as the run's are
+            restored. Of several processes, the first one's numbers count.
         on_start: called by the first process once all checks have passed, before anything is written.
         count_images: number of images of a batch, for the logged speed.
-        continue_with: dotted keys of the recipe that may differ from the checkpoint's although future steps depend on them.
+        continue_with: dotted keys of the recipe that may differ from the checkpoint's although future steps depend on
+            them.
         completed: fills a stored recipe with the defaults of keys it lacks.
         framework: the framework that computes.
 

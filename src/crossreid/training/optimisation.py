@@ -89,9 +89,9 @@ COMPUTING = ("fused", "foreach", "capturable")
 def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool = True) -> torch.optim.Optimizer:
     """The optimiser over the trainable parameters of `method`, with learning rates by part.
 
-    A group holds the parameters with one rate, inside or outside the encoders. Besides the rate it keeps its `factor`, and the
-    `positions` of its parameters among all of the optimiser's, those inside the encoders first, so that its state can be
-    restored into other groups.
+    A group holds the parameters with one rate, inside or outside the encoders. Besides the rate it keeps its `factor`,
+    and the `positions` of its parameters among all of the optimiser's, those inside the encoders first, so that its
+    state can be restored into other groups.
 
     `fused` must be off if gradients are both scaled (fp16) and clipped: the fused kernels unscale them as they step.
     """

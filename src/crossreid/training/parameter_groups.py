@@ -2,8 +2,7 @@
 and matrices.
 
 Layer-wise decay is that of timm (Clark et al., "ELECTRA", ICLR 2020; Bao et al., "BEiT", ICLR 2022): with n layers,
-as the network's `group_matcher` numbers them from its stem to its end, layer i learns at lr * decay^(n - 1 -
-i).
+as the network's `group_matcher` numbers them from its stem to its end, layer i learns at lr * decay^(n - 1 - i).
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """The trainable parameters of `method`, as an optimiser takes them.
 
-    Each group has `params`, `lr`, the `factor` of `lr` in it, the `positions` of its parameters among all trainable ones,
-    encoders first, and, if that differs between parameters, `weight_decay`.
+    Each group has `params`, `lr`, the `factor` of `lr` in it, the `positions` of its parameters among all trainable
+    ones, encoders first, and, if that differs between parameters, `weight_decay`.
 
     Args:
         rates: factors of `lr` by part (`rates`); layer-wise decay comes on top.

@@ -1,8 +1,8 @@
 """Parts of the encoders by name, as in `freeze` and `rates`: `stem`, `stage1`, `stage2` ..., or `backbone` for all.
 
 A stage is what the encoder's `leading_stages(count)` adds to the previous one, the stem being the first: a ResNet has
-a stem and stages 1 to 4. Whatever follows the last stage belongs to it; if a network is cut into streams, a stage is all
-its copies.
+a stem and stages 1 to 4. Whatever follows the last stage belongs to it; if a network is cut into streams, a stage is
+all its copies.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ def make_fabric(options: TrainingOptions) -> Fabric:
             "training.precision=bf16-mixed or 32-true, with --continue-with for a run that began on a GPU."
         )
     several = options.devices * options.nodes > 1
-    # Gradients are sent while those of earlier layers are computed, from the memory they are computed into. The graph is not
-    # static: some terms may start later than others, for example that of a memory of batches.
+    # Gradients are sent while those of earlier layers are computed, from the memory they are computed into. The graph
+    # is not static: some terms may start later than others, for example that of a memory of batches.
     strategy: Any = DDPStrategy(find_unused_parameters=False, gradient_as_bucket_view=True) if several else "auto"
     fabric = Fabric(
         accelerator=options.accelerator,
@@ -68,7 +68,7 @@ def gathered(fabric: Fabric, tensor: Tensor) -> Tensor:
 
 
 class _Gathered(torch.autograd.Function):
-    """One collective each way: rows are gathered into one tensor; its gradient is summed over processes and scattered."""
+    """One collective each way: rows are gathered into one tensor; its gradient is summed over processes and split."""
 
     @staticmethod
     def forward(context: Any, tensor: Tensor, world: int) -> Tensor:
@@ -102,8 +102,8 @@ def agreed_signal(fabric: Fabric, received: list[int]) -> int:
 class StopAgreement:
     """Whether any of the processes was asked to stop; all learn it at the same step.
 
-    On CUDA, several processes exchange this once in `EVERY` calls and read the result that many calls later, so that none
-    waits; elsewhere at every call.
+    On CUDA, several processes exchange this once in `EVERY` calls and read the result that many calls later, so that
+    none waits; elsewhere at every call.
 
     Args:
         received: the list of signals that this process receives.

@@ -11,7 +11,7 @@ from crossreid.terminal import errors
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop by a signal, and has written a checkpoint. Not an error: `except Exception` lets it pass."""
+    """A signal asked the run to stop, and a checkpoint was written. Not an error: `except Exception` lets it pass."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name} after writing a checkpoint")

@@ -43,8 +43,8 @@ OF_OPTIMISER = ("training.optimiser", "training.precision")
 class Trainable(Protocol):
     """What training requires of an `nn.Module`; a `crossreid.methods.method.Method` has all of it.
 
-    A single process needs only `losses`: `encoders` is used by `compile`, and its parameters can have their own learning rate;
-    `train_with` is called if there are several processes.
+    A single process needs only `losses`: `encoders` is used by `compile`, and its parameters can have their own
+    learning rate; `train_with` is called if there are several processes.
     """
 
     progress: float
@@ -58,7 +58,7 @@ class Trainable(Protocol):
         """Named scalar terms, already weighted; their sum is minimised."""
 
     def train_with(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Set the function that gathers the outputs of all processes, `(B, ...)` to `(world * B, ...)`, with gradient."""
+        """Set the function that gathers all processes' outputs, `(B, ...)` to `(world * B, ...)`, with gradient."""
 
 
 @dataclass

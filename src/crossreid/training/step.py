@@ -26,7 +26,8 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
 
     Raises:
         NonFiniteLoss: a loss term is infinite or NaN, or the norm of a gradient that is clipped. If losses are read
-            at once, the weights are unchanged, and for a loss so are the counters; otherwise it names the earlier step it is from.
+            at once, the weights are unchanged, and for a loss so are the counters; otherwise it names the earlier step
+            it is from.
     """
     epochs, step = options.epochs, state.epoch * steps_per_epoch + state.step_in_epoch
     set_rates(
@@ -51,7 +52,8 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
 
 
 def _group(step_in_epoch: int, accumulate: int, steps_per_epoch: int) -> tuple[int, bool, int]:
-    """The number of batches that share this one's update, whether it is their last, and the step of the first in the epoch.
+    """The number of batches that share this one's update, whether it is their last, and the step of the first in the
+    epoch.
 
     The last group of an epoch may be smaller; its gradient is the mean over its batches.
     """

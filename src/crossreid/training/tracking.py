@@ -1,8 +1,9 @@
 """The log of a run: metrics.jsonl and TensorBoard events.
 
-metrics.jsonl has one JSON object per line: training rows {"step", "epoch", "losses", "total", "lr", "images_per_second"}
-and validation rows {"step", "epoch", "validation"}. Rows are held back until a checkpoint is written, and the file is
-cut to the checkpoint's step on resuming, so no step appears twice. Unreadable lines are left out then, and counted.
+metrics.jsonl has one JSON object per line: training rows {"step", "epoch", "losses", "total", "lr",
+"images_per_second"} and validation rows {"step", "epoch", "validation"}. Rows are held back until a checkpoint is
+written, and the file is cut to the checkpoint's step on resuming, so no step appears twice. Unreadable lines are left
+out then, and counted.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Losses on their way from the device to the host: read a few steps after they were computed, so that no step waits for them.
+"""Losses on their way from the device to the host: read a few steps after they were computed, so that no step waits for
+them.
 
 A GPU runs behind the program that feeds it; reading a number of the current step makes both wait for each other. So a
-step's losses are copied to the host asynchronously, and read in blocks once later steps are under way. On a CPU nothing runs
-ahead: each step's losses are read at once, before its backward pass.
+step's losses are copied to the host asynchronously, and read in blocks once later steps are under way. On a CPU nothing
+runs ahead: each step's losses are read at once, before its backward pass.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def from_yolo(folder: Path) -> Found:
 
 
 def clipped(box: Any, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """Convert (x, y, width, height) to (left, top, right, bottom), whole pixels within a picture of `size`; None if empty."""
+    """Convert (x, y, width, height) to (left, top, right, bottom), whole pixels in a picture of `size`, or None."""
     if not isinstance(box, list | tuple):
         return None
     try:

@@ -52,7 +52,9 @@ def modality_word(text: str) -> Modality | None:
 
 
 def numbered(names: Iterable[str]) -> dict[str, int]:
-    """Return camera numbers for names: the names themselves if all are whole numbers from 1, else 1, 2, ... in sorted order."""
+    """Return camera numbers for names: the names themselves if all are whole numbers from 1, else 1, 2, ... in sorted
+    order.
+    """
     distinct = sorted(set(names))
     if all(name.isascii() and name.isdecimal() and 0 < int(name) < 2**63 for name in distinct):
         return {name: int(name) for name in distinct}

@@ -1,4 +1,4 @@
-"""Guesses of cameras, modality and time, from folders, names, EXIF and colour; each states how many images it covers."""
+"""Guess cameras, modality and time from folders, names, EXIF and colour, and state how many images a guess covers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def guess(found: Found, looks: Sequence[Look], folder: Path, modality: str = "au
 
 
 def seconds_in(text: str) -> float | None:
-    """Return the date and time in a text, such as IMG_20261121_083000, as seconds since 1970 UTC; None if there is none."""
+    """Return the date and time in a text, such as IMG_20261121_083000, as seconds since 1970 UTC, or None."""
     if (match := _TIME.search(text)) is None:
         return None
     try:
@@ -137,7 +137,9 @@ def _inner(record: Record, folder: Path) -> tuple[str, ...]:
 
 
 def _shared_folders(found: Found, inner: Sequence[tuple[str, ...]]) -> list[str | None] | None:
-    """Return the folder directly below each identity's, if all identities have one and most share them: cow7/north/1.jpg."""
+    """Return the folder directly below each identity's, if all identities have one and most share them:
+    cow7/north/1.jpg.
+    """
     names: list[str | None] = []
     identities = defaultdict(set)
     for (record, _), parts in zip(found.rows, inner, strict=True):

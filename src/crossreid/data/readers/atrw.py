@@ -1,8 +1,8 @@
 """ATRW (Li et al., ACM Multimedia 2020): Amur tigers in the wild; layout in docs/datasets.md.
 
 Assumed, because the lists do not say it: test images are named by their `imgid` in six digits, as in
-    `reid_list_test.csv`; wild pictures, which the owners distribute as the test images of detection, by their number
-    with any number of digits.
+`reid_list_test.csv`; wild pictures, which the owners distribute as the test images of detection, by their number with
+any number of digits.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _HINT = "Expected the layout in docs/datasets.md#atrw; run `crossreid check atrw
     layout=("reid_list_train.csv",),
 )
 def parse(root: Path, *, validation: int = 0, ground_truth: str = "plain") -> Split:
-    """The official division: 107 entities (flanks of tigers) to train, 75 to test; every test image is query and
+    """Read the official split: 107 training and 75 test entities (flanks of tigers); every test image is query and
     gallery.
 
     A camera is a pair of the ground truth's first two frame numbers, numbered from 1 in sorted order; training images

@@ -33,7 +33,7 @@ _HINT = "Expected the layout in docs/datasets.md#duke-video; run `crossreid chec
     page="docs/datasets.md#duke-video",
 )
 def parse(root: Path, *, validation: int = 0, tracklets: str = "folders") -> Split:
-    """The official division, by folders: 702 training identities, 702 query identities, a gallery of these and 408
+    """Read the official split, by folders: 702 training identities, 702 query identities, a gallery of these and 408
     others.
 
     Args:
@@ -64,7 +64,7 @@ def parse(root: Path, *, validation: int = 0, tracklets: str = "folders") -> Spl
 
 
 def _one_a_camera(records: Iterable[Record], part: str) -> list[Record]:
-    """Return the records in one tracklet per identity and camera, folder after folder, with frames renumbered from 0."""
+    """Return the records in one tracklet per identity and camera, folder by folder, with frames renumbered from 0."""
     frames: dict[tuple[str, int], int] = {}
     joined = []
     for record in records:  # in the order of `tracks`: by folder, and by name within it

@@ -51,7 +51,7 @@ def missing_test_images(root: Path, official: bool) -> list[str]:
     list_problems=missing_test_images,
 )
 def parse(root: Path, *, validation: int = 0) -> Split:
-    """The official division: 713 identities to train (lists), 351 to test (folders `test_vis/`, `test_nir/`).
+    """Read the official split: 713 training identities (lists), 351 test identities (folders `test_vis/`, `test_nir/`).
 
     Args:
         validation: training identities to hold out, always the same ones for a given number.

@@ -28,10 +28,10 @@ from crossreid.data.readers.manifest_rows import (
 )
 from crossreid.data.records import DataError, Modality, Record, Split, in_order, labels_of
 
-# Shares of the identities for training, validation and test, and the seed of the drawing, where no split is given.
+# Shares of the identities for training, validation and test, and the seed of the draw, if no split is given.
 DIVISION: tuple[tuple[float, float, float], int] = ((0.6, 0.1, 0.3), 0)
 LEFT_OUT = {"same identity and camera": "cross-modal", "same camera": "cross-camera"}
-# What data sets call images of nobody in particular; as identities in a manifest they would be one person.
+# Data sets' names for images of nobody in particular; as identities in a manifest they would be one person.
 SUSPICIOUS = (
     "-1",
     "0",
@@ -273,7 +273,7 @@ def as_pseudo_infrared(record: Record) -> Record:
 
 
 def asking(records: Sequence[Record]) -> list[tuple[Record, bool]]:
-    """Return each record and whether it is a query: every second camera of an identity, or image if it has one camera."""
+    """Return each record and whether it is a query: every second camera of an identity, or with one camera, image."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in in_order(records):
         groups[record.identity].append(record)

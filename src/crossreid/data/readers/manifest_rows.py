@@ -135,7 +135,7 @@ def read_rows(
 
 
 def row_of(record: Record, folder: Path, split: str = "") -> tuple[object, ...]:
-    """Return the values of a record in the order of `COLUMNS`; its path relative to `folder` if below it, else absolute."""
+    """Return the values of a record in the order of `COLUMNS`; its path is relative if below `folder`."""
     image = Path(os.path.abspath(record.file))
     below = image.is_relative_to(folder)
     time = "" if record.time is None else datetime.fromtimestamp(record.time, UTC).isoformat()
@@ -150,7 +150,9 @@ def row_of(record: Record, folder: Path, split: str = "") -> tuple[object, ...]:
 
 
 def nearest_column(name: str) -> tuple[str, bool] | None:
-    """Return (known column, whether it is the same word misspelled) that an unknown column may mean; None if nothing is near."""
+    """Return (known column, whether it is the same word misspelled) that an unknown column may mean; None if nothing is
+    near.
+    """
     word = name.strip().lower().replace(" ", "_").replace("-", "_")
     if word in COLUMNS:
         return word, True
@@ -266,7 +268,7 @@ def _place(folder: Place, text: str, outside: Outside, where: str, notes: Notes,
 
 
 def _image(folder: Path, text: str, outside: Outside, where: str, notes: Notes) -> Path:
-    """The file that a path means; stats are asked for only of what may be spelled otherwise."""
+    """Return the file that a path means; the file system is only asked about paths that may be spelled differently."""
     image = folder / text
     if ("\\" in text or not text.isascii()) and not os.path.lexists(image):
         image = _spelled_otherwise(folder, text, notes)
@@ -287,7 +289,7 @@ def _image(folder: Path, text: str, outside: Outside, where: str, notes: Notes) 
 
 
 def _below(image: Path, folder: Path) -> bool:
-    """Whether a path stays below a folder by its own words; links are not followed."""
+    """Return whether a path, as written, stays below a folder; links are not followed."""
     return Path(os.path.abspath(image)).is_relative_to(os.path.abspath(folder))
 
 
@@ -299,11 +301,11 @@ def _spelled_otherwise(folder: Path, text: str, notes: Notes) -> Path:
             how = "with backslashes, read as slashes" if slashes != text else "in another Unicode form than their files"
             notes.add(f"paths are written {how}", text)
             return other
-    return folder / slashes  # that it is not there is said by who reads it
+    return folder / slashes  # a missing file is reported when it is read
 
 
 def _composed(text: str, what: str, notes: Notes) -> str:
-    """The text in Unicode's composed form: as it is typed on one system, decomposed on another, it is the same name."""
+    """Return the text in Unicode's composed form: some systems store the same name decomposed."""
     composed = normalize("NFC", text)
     if composed != text:
         notes.add(f"values of {what} are in another Unicode form than NFC, and are read as NFC", composed)

@@ -33,7 +33,7 @@ _HINT = "Expected the layout in docs/datasets.md#market-1501; run `crossreid che
     layout=("bounding_box_train", "bounding_box_test", "query"),
 )
 def parse(root: Path, *, validation: int = 0) -> Split:
-    """The official division: 751 training and 750 test identities; 3,368 query and 19,732 gallery images.
+    """Read the official split: 751 training and 750 test identities; 3,368 query and 19,732 gallery images.
 
     Identity -1 is junk, which the protocol leaves out of every ranking, and identity 0 are distractors: both occur only
     in the gallery's folder and never as queries. An identity is the number in an image's name, without leading zeros.
@@ -42,8 +42,8 @@ def parse(root: Path, *, validation: int = 0) -> Split:
         validation: training identities to hold out, always the same ones for a given number.
 
     Raises:
-        DataError: a folder is missing or empty, a name does not follow the layout, or junk or a distractor is in training or
-            among the queries.
+        DataError: a folder is missing or empty, a name does not follow the layout, or junk or a distractor is in
+            training or among the queries.
     """
     root = Path(root)
     found = {part: images(root, folder) for part, folder in FOLDERS.items()}

@@ -34,7 +34,7 @@ _HINT = "Expected the layout in docs/datasets.md#mars; run `crossreid check mars
     layout=("bbox_train", "bbox_test", "info"),
 )
 def parse(root: Path, *, validation: int = 0) -> Split:
-    """The official division: 8,298 training tracklets of 625 identities; 12,180 test tracklets, of which 1,980 are
+    """Read the official split: 8,298 training tracklets of 625 identities; 12,180 test tracklets, of which 1,980 are
     queries.
 
     The queries are also in the gallery. Identity -1 is junk, which the protocol leaves out; identity 0 are distractors.
@@ -94,7 +94,9 @@ def tracks(root: Path, part: str) -> list[list[Record]]:
 
 
 def image_names(root: Path, part: str) -> list[str]:
-    """Return the names in `info/PART_name.txt`, one per line: `0001C1T0001F001.jpg` (identity, camera, tracklet, frame)."""
+    """Return the names in `info/PART_name.txt`, one per line: identity, camera, tracklet, frame, as
+    `0001C1T0001F001.jpg`.
+    """
     path = root / "info" / f"{part}_name.txt"
     if not path.is_file():
         raise DataError(f"MARS: `info/{part}_name.txt` not found under {root}. {_HINT}")

@@ -1,4 +1,4 @@
-"""MSMT17 (Wei et al., CVPR 2018): people on a campus, fifteen cameras, in and out of doors; layout in docs/datasets.md."""
+"""MSMT17 (Wei et al., CVPR 2018): people on a campus, 15 cameras, indoors and outdoors; layout in docs/datasets.md."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HINT = "Expected the layout in docs/datasets.md#msmt17; run `crossreid check ms
     layout=("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt"),
 )
 def parse(root: Path, *, train_on: str = "train+val") -> Split:
-    """The official division: 1,041 training and 3,060 test identities; 11,659 query and 82,161 gallery images.
+    """Read the official split: 1,041 training and 3,060 test identities; 11,659 query and 82,161 gallery images.
 
     The lists `list_train` and `list_val` have images of the same identities, so the second one cannot validate what the
     first one trains; published figures train on both.
@@ -61,7 +61,9 @@ def parse(root: Path, *, train_on: str = "train+val") -> Split:
 
 
 def images(root: Path, name: str) -> list[Record]:
-    """Return the records of `list_NAME.txt`: lines `0000/0000_000_01_0303morning_0015_0.jpg 0`, below `train/` or `test/`."""
+    """Return the records of `list_NAME.txt`: lines `0000/0000_000_01_0303morning_0015_0.jpg 0`, below `train/` or
+    `test/`.
+    """
     path = root / f"list_{name}.txt"
     if not path.is_file():
         raise DataError(f"MSMT17: `{path.name}` not found under {root}. {_HINT}")

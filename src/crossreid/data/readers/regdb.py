@@ -1,4 +1,6 @@
-"""RegDB (Nguyen et al., Sensors 2017): 412 people with 10 visible and 10 thermal images each, in 10 trials with half of them each."""
+"""RegDB (Nguyen et al., Sensors 2017): 412 people with 10 visible and 10 thermal images each; 10 trials with half of
+them each.
+"""
 
 from __future__ import annotations
 

@@ -74,7 +74,9 @@ def parse(root: Path, *, train_on: Literal["train", "train+val"] = "train") -> S
 
 
 def read_identities(folder: Path, stem: str) -> list[int]:
-    """Return the identity numbers in `stem`.txt (one comma-separated line) or, if missing, in `stem`.mat (variable `id`)."""
+    """Return the identity numbers in `stem`.txt (one comma-separated line) or, if missing, in `stem`.mat (variable
+    `id`).
+    """
     text, matlab = folder / f"{stem}.txt", folder / f"{stem}.mat"
     if text.is_file():
         parts = list_text(text, "SYSU-MM01").replace("\n", ",").split(",")

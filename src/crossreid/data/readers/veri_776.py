@@ -69,7 +69,7 @@ def parse(root: Path, *, validation: int = 0) -> Split:
 
 
 def images(root: Path, part: str, said: dict[str, tuple[tuple[str, str], ...]] | None = None) -> list[Record]:
-    """Return the records of `name_PART.txt`, or without it of all images in `image_PART/`; `said` has attributes by name."""
+    """Return the records of `name_PART.txt`, or if missing, of `image_PART/`; `said` has attributes by name."""
     listed, folder = root / f"name_{part}.txt", root / f"image_{part}"
     if listed.is_file():
         lines = list_text(listed, "VeRi-776").splitlines()

@@ -18,7 +18,8 @@ EARS = ("round", "small", "notched")
 @dataclass(frozen=True, slots=True)
 class Stripe:
     """One stripe of a flank: where it starts `along` the body (0 rump, 1 shoulder), from which angle off the back to
-    which it runs (0 back, 1 belly), its width and slant along the body, how it wavers, and where it forks (0 nowhere)."""
+    which it runs (0 back, 1 belly), its width and slant along the body, how it wavers, and where it forks (0
+    nowhere)."""
 
     along: float
     start: float
@@ -31,7 +32,7 @@ class Stripe:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """Measures as factors of an average animal's, and the pattern; `rings` are those of the tail, `bands` of the legs."""
+    """Measures as factors of an average animal's, and the pattern; `rings` are on the tail, `bands` on the legs."""
 
     length: float
     girth: float
@@ -75,7 +76,7 @@ class Animal:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What differs between two images of one animal, without identity. Angles in degrees; `flank` is the visible one."""
+    """What differs between two images of one animal, except identity. Angles in degrees; `flank`: the visible one."""
 
     heading: float
     flank: str

@@ -35,7 +35,7 @@ class View:
 
 
 def limb(draw: ImageDraw.ImageDraw, view: View, points: list[Point], start: float, end: float, fill: Colour) -> None:
-    """Draw a chain of segments with round joints whose half width goes from `start` to `end` (fractions of the height)."""
+    """Draw a chain of segments with round joints; half its width goes from `start` to `end` (of the height)."""
     places = [view.place(point) for point in points]
     radii = np.linspace(start, end, len(points)) * view.height * 0.5 * 1.55
     for (x0, y0), (x1, y1), r0, r1 in zip(places, places[1:], radii, radii[1:], strict=False):

@@ -26,7 +26,7 @@ GARMENTS = ("top", "bottom", "shoes", "bag", "hat")
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What both modalities show. Lengths are fractions of the body's height; a contrast c scales a garment's brightness."""
+    """What both modalities show. Lengths are fractions of body height; a contrast c scales a garment's brightness."""
 
     stature: float
     build: float

@@ -52,7 +52,7 @@ def colours_of(person: Person, infrared: bool) -> Callable[[str], Colour]:
 def image_of(
     person: Person, seed: int, identity: int, number: int, index: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, Nuisance]:
-    """Return image `index` of a person by camera `number`, and its nuisance factors, which depend only on these numbers."""
+    """Return image `index` of a person by camera `number`, and its nuisance factors, which depend only on these."""
     draw = np.random.default_rng((seed, identity, number, index))
     camera = CAMERAS[number]
     seen = nuisance(camera, draw)

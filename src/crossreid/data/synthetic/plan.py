@@ -35,7 +35,9 @@ class Layout:
 
 
 def divide(identities: int) -> tuple[list[int], list[int], list[int]]:
-    """Split identities 1 ... n into training, validation and test: about 55, 20 and 25 per cent, two or more for the test."""
+    """Split identities 1 ... n into training, validation and test: about 55, 20 and 25 %, with two or more for the
+    test.
+    """
     test = max(2, round(identities * 0.25))
     validate = max(1, round(identities * 0.2)) if identities >= 6 else 0
     numbers = list(range(1, identities + 1))

@@ -94,7 +94,7 @@ def occlude(canvas: Image.Image, seen: Exposure, camera: Camera) -> None:
 
 @functools.lru_cache(maxsize=8)
 def lamp(height: int, width: int, infrared: bool) -> np.ndarray:
-    """Return the light over the frame: an infrared lamp is bright in the centre and falls off, room light comes from above."""
+    """Return the light over the frame: an infrared lamp is brightest in the centre, room light comes from above."""
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     if infrared:
         return (1.12 - 0.42 * np.clip(x**2 * 0.7 + y**2 * 0.6, 0, 1))[..., None].astype(np.float32)

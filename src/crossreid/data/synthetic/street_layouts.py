@@ -45,7 +45,9 @@ def _msmt_shots(identities: int, images: int) -> list[Shot]:
 
 
 def _msmt_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> None:
-    """Write the lists: per identity and camera, the last training image is in `list_val`, the first test image in `list_query`."""
+    """Write the lists: per identity and camera, the last training image is in `list_val`, the first test image in
+    `list_query`.
+    """
     lists: dict[str, list[str]] = {"train": [], "val": [], "query": [], "gallery": []}
     last = 1 + max(int(Path(shot.path).name.split("_")[1]) for shot in shots)
     for shot in shots:

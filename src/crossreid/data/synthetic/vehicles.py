@@ -43,7 +43,7 @@ _PAINTS = {
 @dataclass(frozen=True, slots=True)
 class Form:
     """The shape and fittings of a vehicle. `length` and `height` scale its type's; `papers` counts the labels behind
-    the windscreen, of which `papers_left` says the side; `mark_at` is how high a side's mark lies; marks differ by side."""
+    the windscreen, `papers_left` gives their side; `mark_at` is how high a side's mark lies; marks differ by side."""
 
     type: str
     length: float

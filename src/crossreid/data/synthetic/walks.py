@@ -30,7 +30,7 @@ def index_of(tracklet: int, frame: int) -> int:
 def frame_of(
     person: Person, seed: int, identity: int, number: int, index: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, Nuisance]:
-    """Return one frame of a person's tracklet by camera `number`, and its nuisance factors, which depend only on these."""
+    """Return one frame of a person's tracklet by camera `number`, and its nuisance factors, determined by these."""
     tracklet, frame = divmod(index, MOST_FRAMES)
     camera = FILMING[number]
     film = np.random.default_rng((seed, identity, number, tracklet, 21))

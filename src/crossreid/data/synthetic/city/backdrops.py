@@ -1,4 +1,4 @@
-"""What is behind and in front of the people of a camera, the same in every frame: walls, doors, ground and furniture."""
+"""What is behind and in front of a camera's people, the same in every frame: walls, doors, ground and furniture."""
 
 from __future__ import annotations
 

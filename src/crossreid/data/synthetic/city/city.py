@@ -1,4 +1,4 @@
-"""Write a city: videos, their ground truth, detections, what a watcher must know about the cameras, and training images."""
+"""Write a city: videos, their ground truth, detections, training images, and what a watcher must know."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def write_crops(
     folder: Path, camera: CityCamera, visits: Sequence[Visit], light: Daylight, seed: int, size: tuple[int, int],
     most: int, modalities: Collection[Modality],
 ) -> list[Crop]:  # fmt: skip
-    """Write JPEG files of each person by one camera, up to `most` per modality; `visits` are those of the camera's site."""
+    """Write JPEG files of each person by one camera, up to `most` per modality; `visits` are of the camera's site."""
     found: list[Crop] = []
     counts: Counter[tuple[int, Modality]] = Counter()
     for number, visit in enumerate(visits):

@@ -77,8 +77,8 @@ STREETS: tuple[Street, ...] = (
 class CityCamera:
     """One camera: its position in its site, and its `yaw` in degrees from y towards x.
 
-    `back` is the depth of the wall behind everybody, in metres; nobody is seen beyond. `light`, `tint` and `noise` are
-    as in `synthetic.cameras`.
+    `back` is the depth of the wall behind everybody, in metres; nobody is seen beyond it. `light`, `tint` and `noise`
+    are as in `synthetic.cameras`.
     """
 
     name: str

@@ -35,14 +35,14 @@ class Pose:
 
 
 def pose(heading: float, walked: float | None) -> Pose:
-    """Return the nearest pose. `heading` in radians, 0 towards the camera; `walked` in strides, None for a standing person."""
+    """Return the nearest pose. `heading` in radians, 0 towards the camera; `walked` in strides, None if standing."""
     turned = round(heading / (2 * math.pi) * HEADINGS) % HEADINGS
     return Pose(turned, STANDING if walked is None else math.floor(walked * PHASES) % PHASES)
 
 
 @functools.lru_cache(maxsize=1024)
 def sprite(seed: int, identity: int, infrared: bool, posed: Pose) -> Image.Image:
-    """Return an RGBA image of `CANVAS` pixels, feet at `FEET`. Infrared light has no hues: its three channels are equal."""
+    """Return an RGBA image of `CANVAS` pixels, feet at `FEET`. In infrared light, its three channels are equal."""
     who = _person(seed, identity)
     size = (CANVAS[0] * OVER, CANVAS[1] * OVER)
     stride, phase = (0.12, 0.6) if posed.phase == STANDING else (0.8, 2 * math.pi * posed.phase / PHASES)
@@ -52,7 +52,7 @@ def sprite(seed: int, identity: int, infrared: bool, posed: Pose) -> Image.Image
     body, cover = Image.new("RGB", size), Image.new("RGB", size)
     draw_body(body, who.shared, view, phase, stride, colours_of(who, infrared))
     draw_body(cover, who.shared, view, phase, stride, lambda _: (255, 255, 255))
-    # Everything is drawn white or paler, never black: where it is not black, there is the body.
+    # Everything is drawn in white or light shades, never black, so the body is wherever it is not black.
     body.putalpha(cover.convert("L").point(lambda level: 255 if level else 0))
     # Pillow weights colours by opacity, so edges are half transparent and not dark.
     return body.reduce(OVER)

@@ -66,7 +66,7 @@ def frame(
     camera: CityCamera, visits: Sequence[Visit], time: float, light: Daylight, seed: int, size: tuple[int, int],
     draw: np.random.Generator,
 ) -> tuple[np.ndarray, list[Shown]]:  # fmt: skip
-    """Return `(height, width, 3)` uint8 RGB, and who is seen, in the order of `visits`. `visits` are those of the camera's site."""
+    """Return `(height, width, 3)` uint8 RGB, and who is seen, in the order of `visits`, those of the camera's site."""
     infrared = light.modality(camera, time) == Modality.INFRARED
     canvas = backdrop(camera, infrared, size).copy()
     owner = np.zeros(size, dtype=np.int16)

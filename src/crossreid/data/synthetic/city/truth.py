@@ -15,7 +15,7 @@ _MISSES, _FALSE, _JITTER = 0.03, 0.02, 0.03
 
 
 def truth_rows(number: int, shown: Sequence[Shown]) -> list[str]:
-    """`frame, identity, left, top, width, height, 1, 1, visibility` for frame `number`, from 1."""
+    """Return `frame, identity, left, top, width, height, 1, 1, visibility` for frame `number`, from 1."""
     return [
         f"{number},{one.identity},{_box(one.box)},1,1,{one.visibility:.3f}"
         for one in shown

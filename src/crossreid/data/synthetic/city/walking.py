@@ -1,6 +1,6 @@
 """Who is where when: people walk from gate to gate of the sites and through the streets between them.
 
-A walk is drawn from (seed, identity, day) alone. In a site, a person walks along a curve from one gate to another, at
+A walk is drawn from only (seed, identity, day). In a site, a person walks along a curve from one gate to another, at
 their own pace, and stands still for a moment now and then.
 """
 
