@@ -1,9 +1,23 @@
 """A gallery on every backend: in process, a Milvus Lite file, and Milvus by its address."""
 
+import time
+from types import SimpleNamespace
+
 import pytest
 
 from crossreid.galleries import open_gallery
 from opened_gallery import DIMENSION, MODEL
+
+
+@pytest.fixture(scope="module", autouse=True)
+def asked_soon():
+    """pymilvus sleeps half a second before it first asks whether an index is built; those of tests are, after a few milliseconds."""
+    from pymilvus.client import grpc_handler
+
+    shorter = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: time.sleep(seconds / 50)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpc_handler, "time", shorter)
+        yield
 
 
 @pytest.fixture(scope="module")

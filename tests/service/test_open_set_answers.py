@@ -163,7 +163,7 @@ def test_the_command_takes_a_calibration_and_a_threshold(place, tmp_path):
     )  # fmt: skip
     try:
         answered(f"http://127.0.0.1:{port}/v1/health")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=False) as client:
             about = client.get("/v1/about").json()
             found = client.post("/v1/search/images", files=files(place.images[:1]), data={"k": 5}).json()
     finally:

@@ -1,6 +1,7 @@
 """docs/service.md: its commands run, its tables say what there is, and its figures are those that were measured."""
 
 import json
+import os
 import re
 import runpy
 import shlex
@@ -22,7 +23,7 @@ from crossreid.service.configuration import ServiceOptions
 from crossreid.service.keys import ROLES
 from crossreid.service.uploads import FORMATS
 from forked import Forked, command, text_of
-from served import make_place
+from served import PLAIN, make_place
 from served_command import answered, certificate, free_port  # noqa: F401
 from watched import make_watch
 
@@ -102,10 +103,10 @@ def test_the_commands_of_a_watch_serve_it_to_those_who_may(desk, monkeypatch):
     running = Forked(command, *serve[1:], "--port", port)
     try:
         answered(f"http://127.0.0.1:{port}/v1/health")
-        assert httpx.get(f"http://127.0.0.1:{port}/watch").status_code == 200
+        assert PLAIN.get(f"http://127.0.0.1:{port}/watch").status_code == 200
         for name, (looks, merges, searches) in {"guard": (200, 403, 403), "reviewer": (200, 409, 403)}.items():
             with httpx.Client(
-                base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {keys[name]}"}
+                base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {keys[name]}"}, verify=False
             ) as client:
                 assert client.get("/v1/watch/timeline").status_code == looks
                 assert client.post("/v1/watch/merge", json={"into": "g1", "other": "g1"}).status_code == merges
@@ -187,6 +188,8 @@ def test_figures_are_those_that_were_measured(monkeypatch):
 
 @pytest.mark.slow
 def test_the_benchmark_runs(tmp_path, monkeypatch, capsys):
+    # Beside other tests, threads of torch wait for each other in a loop.
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
     began = time.time()
     result = tmp_path / "result.json"
     arguments = [
@@ -198,7 +201,7 @@ def test_the_benchmark_runs(tmp_path, monkeypatch, capsys):
         "--clients",
         "4",
         "--seconds",
-        "0.5",
+        "0.2",
         "--entries",
         "60",
     ]

@@ -23,7 +23,7 @@ from crossreid.galleries.errors import GalleryFault
 from crossreid.service.keys import add_key
 from forked import Forked, command, text_of
 from milvus_server import milvus_at
-from served import all_of, files, make_place, within
+from served import PLAIN, all_of, files, make_place, within
 from served_command import answered, free_port
 from typed_commands import ran, refused
 
@@ -101,7 +101,7 @@ def test_what_two_workers_serve_is_one_service(place, tmp_path, address):
     running = Forked(command, *words, "--port", port, "--keep-images", "--rate", "2", "--seconds", "60", log=log)
     try:
         assert within(lambda: "with 2 workers" in text_of(log) or running.poll() is not None, 300), text_of(log)
-        assert httpx.get(f"{url}/v1/about", headers=headers).json()["workers"] == 2
+        assert PLAIN.get(f"{url}/v1/about", headers=headers).json()["workers"] == 2
         _limits_are_one(port, key)
         _a_worker_may_die(running, url, headers, place, log)
         _ended_with_requests_in_hand(running, port, door, place, log)
@@ -142,7 +142,7 @@ def _a_worker_may_die(running, url, headers, place, log):
                 return
             id = f"{client_number}-{turn}"
             try:
-                answer = httpx.post(
+                answer = PLAIN.post(
                     f"{url}/v1/entries", headers=headers, files=files(place.images[:1]), data={"id": id}, timeout=60
                 )
             except httpx.TransportError:
@@ -152,7 +152,7 @@ def _a_worker_may_die(running, url, headers, place, log):
                 acknowledged.append(id)
             else:
                 assert answer.status_code == 429, answer.text
-                time.sleep(0.2)
+            time.sleep(0.2)  # a worker that starts meanwhile has a processor to start on
 
     with ThreadPoolExecutor(3) as clients:
         enrolling = [clients.submit(enrol, number) for number in range(3)]
@@ -172,11 +172,11 @@ def _a_worker_may_die(running, url, headers, place, log):
     assert len(set(acknowledged)) == len(acknowledged)
     assert len(workers_of(running._process.pid)) == 2
     assert _answers(url, headers) >= before + 2
-    stats = httpx.get(f"{url}/v1/stats", headers=headers).json()
+    stats = PLAIN.get(f"{url}/v1/stats", headers=headers).json()
     assert len(acknowledged) <= stats["entries"] <= len(acknowledged) + len(lost)
     for id in acknowledged[:3] + acknowledged[-1:]:
         assert within(
-            lambda id=id: httpx.get(f"{url}/v1/entry", headers=headers, params={"id": id}).status_code == 200, 10
+            lambda id=id: PLAIN.get(f"{url}/v1/entry", headers=headers, params={"id": id}).status_code == 200, 10
         )
 
 
@@ -241,7 +241,7 @@ def _figure(url, headers, name):
 
     def told():
         nonlocal answer
-        answer = httpx.get(f"{url}/metrics", headers=headers)
+        answer = PLAIN.get(f"{url}/metrics", headers=headers)
         return answer.status_code == 200
 
     assert within(told, 20)

@@ -1,7 +1,5 @@
 """Watches a scripted day in processes that are killed one after the other, until one comes to its end.
 
-    python watch_until_killed.py FOLDER SEED KILLS
-
 Each child opens the state, goes on after the last observation that was kept, and sends events to a file that is never taken back.
 It is killed by SIGKILL: by its parent after a drawn time, or by itself after a drawn number of the database's instructions. How
 many were killed is printed.
@@ -10,9 +8,7 @@ many were killed is printed.
 import json
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -92,7 +88,3 @@ def main(folder, seed, kills):
             print(killed, os.waitstatus_to_exitcode(status))
             return
         killed += 1
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -2,14 +2,13 @@
 
 import itertools
 import os
-import subprocess
-import sys
 
 import pytest
 
 import watch_until_killed
 from checked_watch import check
 from crossreid.watching.identities.state import open_state
+from forked import Forked, text_of
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -17,15 +16,12 @@ def test_killed_watches_end_as_one_that_lived(tmp_path, seed):
     kills = int(os.environ.get("CROSSREID_KILLS", "20"))
     (tmp_path / "killed").mkdir()
     (tmp_path / "whole").mkdir()
-    done = subprocess.run(
-        [sys.executable, watch_until_killed.__file__, str(tmp_path / "killed"), str(seed), str(kills)],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    killed, status = map(int, done.stdout.split())
-    assert status == 0, done.stderr
+    watch_until_killed.watch(tmp_path / "whole", seed)  # first: what it imports, no child does again
+    log = tmp_path / "log"
+    assert Forked(watch_until_killed.main, tmp_path / "killed", seed, kills, log=log).wait(300) == 0, text_of(log)
+    killed, status = map(int, text_of(log).split())
+    assert status == 0
     assert killed >= 8
-    watch_until_killed.watch(tmp_path / "whole", seed)
     assert watch_until_killed.content(tmp_path / "killed") == watch_until_killed.content(tmp_path / "whole")
     with open_state(tmp_path / "killed", read_only=True) as state:
         check(state, watch_until_killed.TOPOLOGY)
