@@ -36,6 +36,9 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from crossreid.data.catalogue import load
+from crossreid.data.records import Modality
+
 DOCS = Path(__file__).resolve().parent
 TUTORIAL = DOCS / "tutorial.md"
 FIGURES = DOCS / "figures" / "tutorial"
@@ -185,7 +188,7 @@ def mark(url: str, photographs: Path, out: Path, picture: Path | None) -> None:
 def in_browser() -> Iterator[Page]:
     """A page in a window of 1200 x 760 pixels."""
     with sync_playwright() as playwright:
-        path = shutil.which("chromium") or shutil.which("chromium-browser")
+        path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser.new_page(viewport={"width": 1200, "height": 760}, reduced_motion="reduce")
         browser.close()
@@ -201,6 +204,9 @@ def draw(blocks: list[Block], figures: Path) -> None:
     save(beside_its_matches(blocks), figures / "matches.jpg")
     sheet = Image.open("photographs.png").convert("RGB")
     save(sheet.crop((0, 0, sheet.width, round(sheet.height * 0.38))), figures / "photographs.jpg")
+    save(of_each_split(Path("photos.csv")), figures / "splits.jpg")
+    sheet = Image.open("new.png").convert("RGB")
+    save(sheet.crop((0, 0, sheet.width, round(sheet.height * 0.38))), figures / "new.jpg")
     for name, drawn in (
         ("map_pretrained", "pretrained/features-map"),
         ("map_strong", "strong/strong-branches"),
@@ -213,6 +219,26 @@ def draw(blocks: list[Block], figures: Path) -> None:
         for section in ("scores", "ranked"):
             page.evaluate(f"document.getElementById('{section}').scrollIntoView()")
             save(photographed(page), figures / f"report_{section}.png")
+
+
+def of_each_split(manifest: Path) -> Image.Image:
+    """The first person of training, validation and test, a row each: infrared images, and after a gap visible ones."""
+    split, rows = load("manifest", manifest), []
+    for records in (split.train, split.validation, split.test):
+        of_one = [record for record in records if record.identity == records[0].identity]
+        infrared, visible = (
+            [Image.open(record.path).convert("RGB") for record in of_one if record.modality is modality]
+            for modality in (Modality.INFRARED, Modality.VISIBLE)
+        )
+        rows.append((infrared, visible))
+    width, height = rows[0][0][0].size
+    across = max(len(infrared) + len(visible) for infrared, visible in rows)
+    drawn = Image.new("RGB", (width * across + width // 2, (height + 4) * len(rows) - 4), "white")
+    for place, (infrared, visible) in enumerate(rows):
+        for column, image in enumerate([*infrared, *visible]):
+            gap = width // 2 if column >= len(infrared) else 0
+            drawn.paste(image.resize((width, height)), (width * column + gap, (height + 4) * place))
+    return drawn
 
 
 def beside_its_matches(blocks: list[Block]) -> Image.Image:

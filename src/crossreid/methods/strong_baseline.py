@@ -7,7 +7,8 @@ else (docs/methods/strong_baseline.md has what each part contributes):
 * identity cross-entropy, and AGW's weighted regularised triplets (Ye et al., TPAMI 2021, equations 12 and 13), which have no margin
   to choose; they compare the test feature, L2-normalised after the neck.
 
-The rest is in the recipe: `data.augment.distortions`, the learning rate, and the mirror image at test.
+The rest is in the recipe: channel exchange (`data.augment.channels`), other light (`data.augment.distortions`), the learning
+rate, and the mirror image at test.
 """
 
 from __future__ import annotations
