@@ -34,8 +34,8 @@ SMALLER = {
     "width: 40": "width: 32",
     "workers: 1": "workers: 0",
     "identities: 8, images: 8": "identities: 2, images: 4",
-    "  epochs: 8": "  epochs: 2",
-    "validate_every: 8": "validate_every: 2",
+    "  epochs: 16": "  epochs: 2",
+    "validate_every: 16": "validate_every: 2",
     "warmup_epochs: 2": "warmup_epochs: 0.1",
 }
 

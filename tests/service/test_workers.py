@@ -203,6 +203,7 @@ def _ended_with_requests_in_hand(running, port, key, place, log):
     for number, connection in enumerate(sent):
         status, body = all_of(connection)
         connection.close()
+        assert status == b"HTTP/1.1 201 Created", text_of(log)
         assert (status, json.loads(body)) == (b"HTTP/1.1 201 Created", {"ids": [f"last {number}"]}), text_of(log)
     assert running.wait(60) == -signal.SIGTERM, text_of(log)
     assert "Traceback" not in text_of(log)
