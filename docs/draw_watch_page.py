@@ -20,7 +20,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=PICTURE)
     arguments = parser.parse_args()
     with sync_playwright() as playwright:
-        path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+        names = ("chromium-headless-shell", "chromium", "chromium-browser")
+        path = next(filter(None, map(shutil.which, names)), None)
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 720}, reduced_motion="reduce", timezone_id="UTC")
         page.goto(f"{arguments.url}/watch")

@@ -26,7 +26,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -189,7 +189,8 @@ def mark(url: str, photographs: Path, out: Path, picture: Path | None) -> None:
 def in_browser() -> Iterator[Page]:
     """A page in a window of 1200 x 760 pixels."""
     with sync_playwright() as playwright:
-        path = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+        names = ("chromium-headless-shell", "chromium", "chromium-browser")
+        path = next(filter(None, map(shutil.which, names)), None)
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser.new_page(viewport={"width": 1200, "height": 760}, reduced_motion="reduce")
         browser.close()
@@ -203,11 +204,9 @@ def photographed(page: Page) -> Image.Image:
 def draw(blocks: list[Block], figures: Path) -> None:
     """The pictures of what the commands left in this folder; that of the service's page was taken while somebody marked."""
     save(beside_its_matches(blocks), figures / "matches.jpg")
-    sheet = Image.open("photographs.png").convert("RGB")
-    save(sheet.crop((0, 0, sheet.width, round(sheet.height * 0.38))), figures / "photographs.jpg")
+    save(top_of("photographs.png"), figures / "photographs.jpg")
     save(of_each_split(Path("photos.csv")), figures / "splits.jpg")
-    sheet = Image.open("new.png").convert("RGB")
-    save(sheet.crop((0, 0, sheet.width, round(sheet.height * 0.38))), figures / "new.jpg")
+    save(top_of("new.png"), figures / "new.jpg")
     for name, drawn in (
         ("map_pretrained", "pretrained/features-map"),
         ("map_strong", "strong/strong-branches"),
@@ -222,23 +221,26 @@ def draw(blocks: list[Block], figures: Path) -> None:
             save(photographed(page), figures / f"report_{section}.png")
 
 
+def top_of(sheet: str) -> Image.Image:
+    """The first three people of a contact sheet."""
+    whole = Image.open(sheet).convert("RGB")
+    return whole.crop((0, 0, whole.width, round(whole.height * 0.38)))
+
+
 def of_each_split(manifest: Path) -> Image.Image:
     """The first person of training, validation and test, a row each: infrared images, and after a gap visible ones."""
     split, rows = load("manifest", manifest), []
     for records in (split.train, split.validation, split.test):
         of_one = [record for record in records if record.identity == records[0].identity]
         infrared, visible = (
-            [Image.open(record.path).convert("RGB") for record in of_one if record.modality is modality]
+            [record.path for record in of_one if record.modality is modality]
             for modality in (Modality.INFRARED, Modality.VISIBLE)
         )
-        rows.append((infrared, visible))
-    width, height = rows[0][0][0].size
-    across = max(len(infrared) + len(visible) for infrared, visible in rows)
-    drawn = Image.new("RGB", (width * across + width // 2, (height + 4) * len(rows) - 4), "white")
-    for place, (infrared, visible) in enumerate(rows):
-        for column, image in enumerate([*infrared, *visible]):
-            gap = width // 2 if column >= len(infrared) else 0
-            drawn.paste(image.resize((width, height)), (width * column + gap, (height + 4) * place))
+        rows.append(in_row(infrared, visible))
+    height = rows[0].height + 4
+    drawn = Image.new("RGB", (max(row.width for row in rows), height * len(rows) - 4), "white")
+    for index, row in enumerate(rows):
+        drawn.paste(row, (0, height * index))
     return drawn
 
 
@@ -249,13 +251,19 @@ def beside_its_matches(blocks: list[Block]) -> Image.Image:
         for before, after in itertools.pairwise(blocks)
         if before.language == "bash" and "gallery search" in before.text
     )
-    query, *matches = (Image.open(path).convert("RGB") for path in re.findall(r"\S+\.jpg", found))
-    width, height = query.size
-    row = Image.new("RGB", (width * (len(matches) + 2), height), "white")
-    row.paste(query, (0, 0))
-    for place, match in enumerate(matches):
-        row.paste(match.resize(query.size), (width * (place + 2) - width // 2, 0))
-    return row.crop((0, 0, row.width - width // 2, height))
+    query, *matches = re.findall(r"\S+\.jpg", found)
+    return in_row([query], matches)
+
+
+def in_row(left: Sequence[str | Path], right: Sequence[str | Path]) -> Image.Image:
+    """Images side by side at the size of the first, with a gap of half an image between `left` and `right`."""
+    images = [Image.open(path).convert("RGB") for path in [*left, *right]]
+    width, height = images[0].size
+    row = Image.new("RGB", (width * len(images) + width // 2, height), "white")
+    for index, image in enumerate(images):
+        gap = width // 2 if index >= len(left) else 0
+        row.paste(image.resize((width, height)), (width * index + gap, 0))
+    return row
 
 
 def save(picture: Image.Image, path: Path) -> None:

@@ -136,7 +136,7 @@ from crossreid.cli import main
 told = {}
 for extra, command in json.loads(sys.argv[1]).items():
     sys.argv, said = ["crossreid", *command], io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         try:
             main()
             status = 0

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 
 from forked import Forked, command
+from served import PLAIN
 
 
 def serve_briefly(arguments):
@@ -20,7 +21,7 @@ def serve_briefly(arguments):
     try:
         for _ in range(300):
             with contextlib.suppress(httpx.TransportError):
-                assert httpx.get(f"http://127.0.0.1:{port}/v1/stats", verify=False).json()["entries"] > 0
+                assert PLAIN.get(f"http://127.0.0.1:{port}/v1/stats").json()["entries"] > 0
                 break
             time.sleep(0.1)
         else:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -68,33 +68,22 @@ def test_rows_are_those_of_the_plain_job_though_an_actor_dies(place, tmp_path, m
 
 
 def _embed_though_an_actor_dies(mark, place, out, model, records):
-    """On a Ray of this process, which has a dozen others for as long as it is needed."""
-    real = ray_pipeline._Embed
+    """On a Ray of this process, whose workers import what is defined here."""
+    import ray
+
     ray_pipeline._Embed = type(
         "Mortal", (DyingOnce,), {"__init__": lambda self, *given: DyingOnce.__init__(self, mark, *given)}
     )
-    try:
-        with local_ray():
-            cluster = Cluster(partial(opened, place / "run"), device="cpu")
-            done = embed_records(model, records, out, **JOB, embedding=cluster.chunks)
-    finally:
-        ray_pipeline._Embed = real
-    (out.parent / "done.json").write_text(json.dumps([done.before, done.rows]))
-
-
-@contextmanager
-def local_ray():
-    """A Ray whose workers import what is defined here."""
-    import ray
-
     beside = Path(__file__).parent
     paths = [str(beside), str(beside.parents[1] / "support"), os.environ.get("PYTHONPATH", "")]
     os.environ |= {"PYTHONPATH": os.pathsep.join(paths)} | ray_pipeline.ENVIRONMENT
     ray.init(num_cpus=2, log_to_driver=False, **ray_pipeline.HERE)
     try:
-        yield
+        cluster = Cluster(partial(opened, place / "run"), device="cpu")
+        done = embed_records(model, records, out, **JOB, embedding=cluster.chunks)
     finally:
         ray.shutdown()
+    (out.parent / "done.json").write_text(json.dumps([done.before, done.rows]))
 
 
 @pytest.fixture
