@@ -37,6 +37,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from crossreid.data.catalogue import load
+from crossreid.data.picture_rows import GAP, LINE, TILE
 from crossreid.data.records import Modality
 
 DOCS = Path(__file__).resolve().parent
@@ -206,6 +207,7 @@ def draw(blocks: list[Block], figures: Path) -> None:
     save(beside_its_matches(blocks), figures / "matches.jpg")
     save(top_of("photographs.png"), figures / "photographs.jpg")
     save(of_each_split(Path("photos.csv")), figures / "splits.jpg")
+    save(last_four(Image.open("check.png")), figures / "check.jpg")
     save(top_of("new.png"), figures / "new.jpg")
     for name, drawn in (
         ("map_pretrained", "pretrained/features-map"),
@@ -225,6 +227,11 @@ def top_of(sheet: str) -> Image.Image:
     """The first three people of a contact sheet."""
     whole = Image.open(sheet).convert("RGB")
     return whole.crop((0, 0, whole.width, round(whole.height * 0.38)))
+
+
+def last_four(sheet: Image.Image) -> Image.Image:
+    """The last four rows of the sheet of `crossreid check`, which are people of the test."""
+    return sheet.crop((0, sheet.height - 4 * (LINE + TILE + 3 * GAP) - GAP, *sheet.size))
 
 
 def of_each_split(manifest: Path) -> Image.Image:

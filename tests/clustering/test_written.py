@@ -13,6 +13,7 @@ from crossreid.clustering import sheets, written
 from crossreid.clustering.cluster_crops import cluster_crops
 from crossreid.clustering.written import WriteOptions, write_clustering
 from crossreid.data.checking import check
+from crossreid.data.picture_rows import GAP, TILE, TILES
 from crossreid.data.readers.manifest_rows import read_rows
 from crossreid.errors import CrossreidError
 from drawn_crops import at, crops_of
@@ -81,7 +82,7 @@ def test_everything_that_is_written(place):
     assert burst_rows == [("0", "0000.jpg"), ("0", "0001.jpg"), ("1", "0002.jpg"), ("1", "0003.jpg")]
     assert summary["bursts"] == {"bursts": 2, "crops": 4}
     with Image.open(place / "out" / "sheets" / "001.jpg") as sheet:
-        assert sheet.width == sheets.TILES * (sheets.TILE + sheets.GAP) + sheets.GAP
+        assert sheet.width == TILES * (TILE + GAP) + GAP
         red = np.asarray(sheet).astype(int)
         assert ((red[..., 0] > 150) & (red[..., 1] < 80)).any()  # the crop that is not of most of its cluster
 

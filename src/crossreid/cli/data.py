@@ -141,9 +141,17 @@ def check(
             help="Also check whether this recipe (file or name) can train on it; its reader options are used too."
         ),
     ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a contact sheet (PNG or JPEG) of some identities of each part, as training reads them."
+        ),
+    ] = None,
     overrides: Set = None,
 ) -> None:
     """Verify a copy of a data set: counts, files, images, identities. Exits with status 1 if problems are found."""
+    from crossreid.data.picture_rows import refuse_other_names
+    from crossreid.data.split_sheet import write_split_sheet
     from crossreid.data.summary import summary_table
     from crossreid.runs.overrides import reader_options
     from crossreid.runs.suitability import copies_of, left_out, trainable, trainable_in_all
@@ -162,6 +170,10 @@ def check(
 
         chosen = load_recipe(recipe, overrides or [])
     copies = copies_of(chosen, dataset, root)
+    if sheet is not None:
+        refuse_other_names(sheet)
+        if len(copies) > 1:
+            raise CrossreidError("--sheet shows one data set: give its DATASET and ROOT.")
     trouble = False
     for copy in copies:
         report = _verified(copy, deep=deep, expect=expect, options={**copy.options, **reader_options(option or [])})
@@ -176,6 +188,8 @@ def check(
                     notes.append(f"{recipe} can train on it: {words}")
                 else:
                     problems.append(f"{recipe} cannot train on it: {words}")
+            if sheet is not None:
+                say(f"contact sheet: {write_split_sheet(report.split, sheet)}")
         _say_verdict(f"{copy.name} at {copy.root}", notes, problems)
         trouble = trouble or bool(problems)
     if len(copies) > 1 and chosen is not None:

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from crossreid.clustering.crops import Crops
 from crossreid.clustering.files_of_crops import FilesOfCrops
 from crossreid.clustering.merging import members
-from crossreid.data.images import load_image
-from crossreid.data.records import DataError, Modality
+from crossreid.data.picture_rows import RED, TILES, Row, Tile, drawn_rows, save_sheet, small_picture
 
-ROWS, TILES = 12, 10  # clusters of a page, crops of a cluster
-TILE, LINE, GAP = 112, 18, 4  # pixels
-_RED, _GREY = (200, 30, 30), (120, 120, 120)
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    title: str
-    tiles: list[tuple[Image.Image, bool]]  # and whether its identity is another than that of most
+ROWS = 12  # clusters of a page
 
 
 def write_sheets(
@@ -35,7 +24,7 @@ def write_sheets(
     in red. Clusters none of whose chosen pictures can be read have no row.
     """
     written: list[Path] = []
-    rows: list[_Row] = []
+    rows: list[Row] = []
     for own in members(labels):
         if len(own) < min_size or len(written) >= pages:
             break  # clusters are numbered by size
@@ -50,7 +39,7 @@ def write_sheets(
     return written
 
 
-def _row(crops: Crops, label: int, own: np.ndarray, files: FilesOfCrops) -> _Row:
+def _row(crops: Crops, label: int, own: np.ndarray, files: FilesOfCrops) -> Row:
     known = Counter(name for row in own.tolist() if (name := crops.identities[row]) is not None)
     names = [f"{name} ({count})" for name, count in known.most_common(4)] + (["..."] if len(known) > 4 else [])
     cameras = len(set(crops.cameras[own].tolist()) - {0})
@@ -59,42 +48,14 @@ def _row(crops: Crops, label: int, own: np.ndarray, files: FilesOfCrops) -> _Row
     chosen = own[np.unique(np.linspace(0, len(own) - 1, TILES).round().astype(int))]
     most = known.most_common(1)[0][0] if known else None
     tiles = [
-        (picture, crops.identities[row] not in (None, most))
+        Tile(picture, RED if crops.identities[row] not in (None, most) else None)
         for row in chosen.tolist()
-        if (picture := _picture(row, files)) is not None
+        if (record := files.record(row)) is not None and (picture := small_picture(record)) is not None
     ]
-    return _Row(title, tiles)
+    return Row(title, tiles)
 
 
-def _picture(row: int, files: FilesOfCrops) -> Image.Image | None:
-    record = files.record(row)
-    if record is None:
-        return None
-    try:
-        image = Image.fromarray(load_image(record, at_least=(TILE, TILE)))
-    except (DataError, OSError):
-        return None
-    scale = TILE / max(image.size)
-    image = image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
-    return image.convert("L").convert("RGB") if record.modality is Modality.INFRARED else image
-
-
-def _page(folder: Path, number: int, rows: list[_Row]) -> Path:
-    width = TILES * (TILE + GAP) + GAP
-    sheet = Image.new("RGB", (width, len(rows) * (LINE + TILE + 3 * GAP) + GAP), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for r, row in enumerate(rows):
-        top = GAP + r * (LINE + TILE + 3 * GAP)
-        pen.text((GAP, top), row.title, fill="black", font=font)
-        for t, (picture, other) in enumerate(row.tiles):
-            left = GAP + t * (TILE + GAP)
-            corner = left + (TILE - picture.width) // 2, top + LINE + (TILE - picture.height) // 2
-            sheet.paste(picture, corner)
-            if other:
-                ends = (corner[0] - 1, corner[1] - 1, corner[0] + picture.width, corner[1] + picture.height)
-                pen.rectangle(ends, outline=_RED, width=3)
-        pen.line((GAP, top + LINE + TILE + 2 * GAP, width - GAP, top + LINE + TILE + 2 * GAP), fill=_GREY)
+def _page(folder: Path, number: int, rows: list[Row]) -> Path:
     path = folder / f"{number:03}.jpg"
-    folder.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, quality=88)
+    save_sheet(drawn_rows(rows), path)
     return path

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from crossreid.data.picture_rows import refuse_other_names, save_sheet
 from crossreid.data.records import DataError
-from crossreid.files import replacing
 
 
 def contact_sheet(root: Path, out: Path, *, identities: int = 8, height: int = 192) -> Path:
@@ -16,8 +16,7 @@ def contact_sheet(root: Path, out: Path, *, identities: int = 8, height: int = 1
     table = Path(root) / "factors.csv"
     if not table.is_file():
         raise DataError(f"{table} not found. Expected a folder that `crossreid synth` wrote.")
-    if Path(out).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise DataError(f"{out}: expected a name ending in .png or .jpg.")
+    refuse_other_names(Path(out))
     cells: dict[tuple[str, str], Path] = {}
     with table.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
@@ -36,6 +35,5 @@ def contact_sheet(root: Path, out: Path, *, identities: int = 8, height: int = 1
                 with Image.open(cells[identity, column]) as image:
                     tile = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
                 sheet.paste(tile, (gap + c * (width + gap), header + r * (height + gap)))
-    with replacing(out) as temporary:
-        sheet.save(temporary, quality=88)
+    save_sheet(sheet, Path(out))
     return out
