@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -37,6 +36,7 @@ from crossreid.fusion.rankings import (
     in_two_stages,
     mean_of_cosines,
 )
+from crossreid.processors import processors
 from crossreid.runs.folders import titles_of
 
 SHORTLIST = 100
@@ -148,7 +148,7 @@ def _local_scores(
     advance: Callable[[int, int], object],
 ) -> LocalScores:  # fmt: skip
     folders = {"root": None if root is None else Path(root), "cache": None if cache is None else Path(cache)}
-    return LocalScores(aligned, matcher, **folders, workers=workers or os.cpu_count() or 1, advance=advance)
+    return LocalScores(aligned, matcher, **folders, workers=workers or processors(), advance=advance)
 
 
 def _ways(

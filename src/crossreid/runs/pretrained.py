@@ -6,7 +6,6 @@ norm in its head, if any. Strides are those that the weights were trained with, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from crossreid.models.lora import LoraOptions
 from crossreid.models.mixstyle import MixStyleOptions
 from crossreid.models.transformer_options import TransformerOptions
 from crossreid.models.weights import WeightsError
+from crossreid.processors import processors
 from crossreid.runs.fingerprint import fingerprint_of
 from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.runs.preprocessing import Preprocessing
@@ -48,7 +48,7 @@ def network_recipe(
             **(data or {}),
             "height": named.height,
             "width": named.width,
-            "workers": min(4, os.cpu_count() or 1),
+            "workers": min(4, processors()),
         },
         "method": {
             "name": "baseline",

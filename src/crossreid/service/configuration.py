@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from crossreid.errors import CrossreidError
 from crossreid.files import key_value
 from crossreid.galleries.location import is_cluster
 from crossreid.options import Options
+from crossreid.processors import processors
 from crossreid.runs.yaml_text import YamlError, read_yaml
 
 
@@ -55,7 +55,7 @@ class ServiceOptions(Options):
     )
     batch: int = Field(32, ge=1, description="Images per forward pass, across requests.")
     batch_wait: float = Field(0.002, ge=0, description="Seconds an idle network waits to fill a batch.")
-    decoders: int = Field(os.cpu_count() or 1, ge=1, description="Images decoded at a time, each in its own process.")
+    decoders: int = Field(processors(), ge=1, description="Images decoded at a time, each in its own process.")
     decode_seconds: float = Field(
         5,
         gt=0,

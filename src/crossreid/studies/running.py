@@ -20,6 +20,7 @@ import torch
 import yaml
 
 from crossreid.files import write_json, write_text
+from crossreid.processors import processors
 from crossreid.runs.folders import stage_runs
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.runs.teacher_student import stage_recipes
@@ -147,7 +148,7 @@ def slots(jobs: int | None) -> list[dict[str, str]]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = visible.split(",") if visible else [str(device) for device in range(devices)]
         return [{"CUDA_VISIBLE_DEVICES": names[slot % devices].strip()} for slot in range(count)]
-    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // count))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, processors() // count))
     return [{"OMP_NUM_THREADS": threads} for _ in range(count)]
 
 

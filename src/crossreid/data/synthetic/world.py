@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from crossreid.data.synthetic import (
 )
 from crossreid.data.synthetic.new_folders import new_folder
 from crossreid.data.synthetic.plan import Layout, Shot
+from crossreid.processors import processors
 from crossreid.terminal import tracked
 
 PARALLEL = 1000  # number of images from which several processes are worth starting
@@ -97,7 +97,7 @@ def synthesise(
     with new_folder(out) as building:
         for folder in sorted({str(Path(shot.path).parent) for shot in shots}):
             (building / folder).mkdir(parents=True)
-        cores = (os.cpu_count() or 1) if len(shots) >= PARALLEL else 1
+        cores = processors() if len(shots) >= PARALLEL else 1
         rows = _render_all(building, plan.subject, shots, seed, size, workers or cores, progress)
         with (building / "factors.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(rows[0]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,6 +23,7 @@ from crossreid.data.synthetic.city.walking import Visit, visits_of
 from crossreid.data.synthetic.new_folders import new_folder
 from crossreid.data.synthetic.plan import divide
 from crossreid.files import write_json, write_text
+from crossreid.processors import processors
 from crossreid.terminal import tracked
 
 # People to train on are numbered from here; they walk on a separate day, in groups that never meet.
@@ -97,7 +97,7 @@ def synthesise_city(
         tasks = [delayed(_film)(film) for film in films]
         tasks += [delayed(_enrol)(root, camera, known, seed, size) for camera in CAMERAS]
         tasks += [delayed(_train)(root, camera, group, seed, size, images) for camera in CAMERAS for group in groups]
-        made = _run(tasks, workers or os.cpu_count() or 1, progress)
+        made = _run(tasks, workers or processors(), progress)
         enrolled, trained = made[len(films) : 2 * len(films)], made[2 * len(films) :]
         _write_manifests(root, [crop for crops in enrolled for crop in crops], [crop for crops in trained for crop in crops],
                          divide(others))  # fmt: skip
