@@ -29,7 +29,7 @@ from crossreid.data.readers.manifest_rows import (
 from crossreid.data.records import DataError, Modality, Record, Split, in_order, labels_of
 
 # Shares of the identities for training, validation and test, and the seed of the draw, if no split is given.
-DIVISION: tuple[tuple[float, float, float], int] = ((0.6, 0.1, 0.3), 0)
+FRACTIONS, SEED = (0.6, 0.1, 0.3), 0
 LEFT_OUT = {"same identity and camera": "cross-modal", "same camera": "cross-camera"}
 # Data sets' names for images of nobody in particular; as identities in a manifest they would be one person.
 SUSPICIOUS = (
@@ -70,8 +70,8 @@ def parse(
     root: Path,
     *,
     pseudo_infrared: Literal["none", "query"] = "none",
-    fractions: Sequence[float] = DIVISION[0],
-    seed: int = DIVISION[1],
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = SEED,
     leave_out: Literal["same identity and camera", "same camera"] = "same identity and camera",
     junk: Sequence[str | int] = (),
     distractors: Sequence[str | int] = (),
@@ -114,8 +114,8 @@ def split_of(
     path: Path,
     *,
     pseudo_infrared: str = "none",
-    fractions: Sequence[float] = DIVISION[0],
-    seed: int = DIVISION[1],
+    fractions: Sequence[float] = FRACTIONS,
+    seed: int = SEED,
     leave_out: str = "same identity and camera",
     junk: Sequence[str | int] = (),
     distractors: Sequence[str | int] = (),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
 
-from crossreid.data.readers.manifest import DIVISION, manifest_file, parted
+from crossreid.data.readers.manifest import FRACTIONS, SEED, manifest_file, parted
 from crossreid.data.readers.manifest_rows import COLUMNS, read_rows, row_of
 from crossreid.data.records import DataError, Record
 from crossreid.files import replacing
@@ -106,7 +106,7 @@ def write_manifest(
 def _parts_of(manifest: Path) -> dict[Path, tuple[Record, str]]:
     """The images of a manifest with their parts in training, drawn if the manifest names none; without junk."""
     path = manifest_file(manifest)
-    parts, _ = parted(read_rows(path), path, *DIVISION, junk=(), distractors=())
+    parts, _ = parted(read_rows(path), path, FRACTIONS, SEED, junk=(), distractors=())
     found = [
         (replace(record, path=record.file.resolve()), part) for part, records in parts.items() for record in records
     ]
