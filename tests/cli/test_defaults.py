@@ -35,7 +35,7 @@ PAIRS = [
         crossreid.cluster,
         {"embeddings", "gallery", "images", "no_tracklets", "no_frames", "no_pictures", "token", "collection"},
     ),
-    (data.check, crossreid.check, {"dataset", "root", "recipe", "overrides"}),
+    (data.check, crossreid.check, {"dataset", "root", "recipe", "sheet", "overrides"}),
     (compare.compare, crossreid.compare, {"runs", "out", "option"}),
     (report.report, crossreid.report, {"runs"}),
     (report.plot, crossreid.plot, {"what", "out"}),
