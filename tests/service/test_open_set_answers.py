@@ -119,13 +119,6 @@ def test_a_request_states_its_prior(place, model, tmp_path):
                 assert answer.status_code == 422
 
 
-def test_a_prior_without_a_calibration_is_refused(place, tmp_path):
-    with served(place, tmp_path) as running, running.client() as client:
-        answer = client.post("/v1/search/images", files=files(place.images[:1]), data={"prior": 0.5})
-        assert answer.status_code == 422
-        assert "has no calibration" in answer.json()["error"]["message"]
-
-
 def test_a_gallery_of_another_size_is_said(place, model, tmp_path):
     measured = dict.fromkeys(model.calibration.curves, 100_000)
     another = open_model(place.run)
@@ -136,14 +129,17 @@ def test_a_gallery_of_another_size_is_said(place, model, tmp_path):
         assert asked(running, place)[1]["warning"] is None, "how many it was measured with is not known"
 
 
-def test_without_a_calibration_answers_are_as_before(place, tmp_path):
+def test_without_a_calibration_answers_are_as_before_and_a_prior_is_refused(place, tmp_path):
     with served(place, tmp_path) as running:
         _, found = asked(running, place)
         assert {match["probability"] for match in found["matches"]} == {None}
         assert (found["known"], found["threshold"]) == (None, None)
         with running.client() as client:
             about = client.get("/v1/about").json()
+            answer = client.post("/v1/search/images", files=files(place.images[:1]), data={"prior": 0.5})
         assert (about["calibration"], about["threshold"]) == (None, None)
+        assert answer.status_code == 422
+        assert "has no calibration" in answer.json()["error"]["message"]
     with pytest.raises(CrossreidError, match="has no calibration"), served(place, tmp_path, unknown_below=0.5):
         pass
     with open_gallery(place.gallery) as gallery:  # which the failed start gave back

@@ -17,7 +17,9 @@ import torch
 from PIL import Image
 from playwright.sync_api import expect
 
+from calibrated import known_calibration
 from crossreid.galleries import Filter
+from crossreid.galleries.judging import Threshold
 from crossreid.galleries.marks import read_marks
 from page_actions import (
     FORMULA,
@@ -46,6 +48,8 @@ def test_an_image_finds_its_own_entry_and_the_list_says_what_it_is(opened, serve
     assert "never proof" in page.inner_text("#results")
     assert "not probabilities" in page.inner_text("#results")
     assert "%" not in page.inner_text("#results")
+    expect(page.locator("#unknown")).to_be_hidden()
+    expect(page.locator(".chance")).to_have_count(0)
     for place in range(K):  # as they come near the screen
         page.locator("#matches li").nth(place).scroll_into_view_if_needed()
     frames = page.locator("#matches .picture")
@@ -58,6 +62,55 @@ def test_an_image_finds_its_own_entry_and_the_list_says_what_it_is(opened, serve
     local = datetime.fromtimestamp(served.times[row] + 19_800, UTC).strftime("%Y-%m-%d %H:%M:%S")
     light = "infrared" if served.modalities[row] else "visible"
     assert first == [served.identities[row], f"{light}, camera {served.cameras[row]}", local, served.ids[row]]
+
+
+@pytest.fixture
+def calibrated(served):
+    service = served.service
+    service.calibration = known_calibration(service.model.fingerprint, low=-1.0, high=1.4)
+    yield service
+    service.calibration, service.threshold = None, Threshold()
+
+
+def test_probabilities_and_unknown_and_another_size_are_shown(opened, served, calibrated):
+    calibrated.threshold = Threshold(0.99)
+    page = opened()
+    search_files(page, [served.files[5]], "visible")
+    banner = page.locator("#unknown")
+    expect(banner).to_be_visible()
+    expect(banner).to_have_text(
+        "Unknown: none of these reaches probability 0.99. The gallery may not hold who or what you are looking for."
+    )
+    expect(page.get_by_role("status").first).to_contain_text("Unknown. 20 matches")
+    first = page.locator("#matches li").first
+    score = float(first.locator(".score").evaluate("e => e.lastChild.textContent.replace('\\u2212', '-')"))
+    expected = 0.01 + 0.98 * (score + 1) / 2.4
+    shown = first.locator(".chance").evaluate("e => Number(e.lastChild.textContent)")
+    assert shown == pytest.approx(expected, abs=2e-3)
+    expect(first).to_contain_text("below the threshold")
+    text = page.inner_text("#results")
+    assert "0.05 of all pairs" in text
+    assert "not probabilities" not in text
+    assert "never proof" in text
+    first.locator(".open").click()
+    expect(page.locator("#compare-title")).to_contain_text(f", probability {shown:.3f}")
+    page.keyboard.press("Escape")
+    calibrated.threshold = Threshold(0.6)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(banner).to_be_hidden()
+    expect(page.locator("#matches li.below").first).to_be_visible()
+    expect(page.locator("#matches li").first).not_to_contain_text("below the threshold")
+    # A gallery of another size than the threshold was measured with is said.
+    measured = dict.fromkeys(calibrated.calibration.curves, 100_000)
+    calibrated.calibration = replace(calibrated.calibration, entries=measured)
+    for threshold, warned in ((Threshold(false_accept_rate=0.01), True), (Threshold(0.6), False)):
+        calibrated.threshold = threshold
+        page.get_by_role("button", name="Search", exact=True).click()
+        expect(page.locator("#warning")).to_be_visible(visible=warned)
+        if warned:
+            expect(page.locator("#warning")).to_contain_text(
+                "Warning: the threshold of false-accept rate 0.01 was measured with 200,000"
+            )
 
 
 def test_several_images_are_one_tracklet_and_each_can_be_removed(opened, served):
@@ -365,11 +418,19 @@ def test_matches_are_compared_and_marked_one_after_another(opened, served):
     expect(page.locator("#query-note")).to_contain_text("The query is an entry of the gallery")
 
 
-def test_without_attention_and_without_counts_of_cameras(opened, served, monkeypatch):
+def test_without_attention_without_counts_of_cameras_and_with_a_model_that_is_not_finished(opened, served, monkeypatch):
     uncounted = replace(served.service.gallery.stats(), cameras=None)
     monkeypatch.setattr(served.service, "explainer", None)  # as of a run that is served by ONNX Runtime
     monkeypatch.setattr(served.service.gallery, "stats", lambda: uncounted)  # as of a cluster
+    monkeypatch.setattr(served.service.model, "trained", "not finished: 6 steps, 0 of 24 epochs")
     page = opened()
+    expect(page.locator("#about")).to_contain_text("26 kept until deleted")
+    assert "Training not finished: 6 steps, 0 of 24 epochs Entries" in " ".join(
+        page.locator("#about").inner_text().split()
+    )
+    assert f"Fingerprint {served.service.model.fingerprint}. " in page.get_by_text(
+        "variational_distillation"
+    ).get_attribute("title")
     page.get_by_label("Numbers, separated by commas").fill("3, 6")
     search_files(page, [served.files[2]])
     agree(listed(page), served.ranked(embedded(served, [2]), np.isin(served.cameras, (3, 6)))[:K])
@@ -500,18 +561,6 @@ def test_marks_of_an_entry_say_what_is_known_of_it(opened, served, tmp_path):
         assert mark.asking.identity == served.identities[at]
         assert mark.asking.camera == served.cameras[at]
         assert mark.asking.time == (None if np.isnan(served.times[at]) else served.times[at])
-
-
-def test_a_model_that_is_not_finished_is_said_to_be(opened, served, monkeypatch):
-    monkeypatch.setattr(served.service.model, "trained", "not finished: 6 steps, 0 of 24 epochs")
-    page = opened()
-    expect(page.locator("#about")).to_contain_text("26 kept until deleted")
-    assert "Training not finished: 6 steps, 0 of 24 epochs Entries" in " ".join(
-        page.locator("#about").inner_text().split()
-    )
-    assert f"Fingerprint {served.service.model.fingerprint}. " in page.get_by_text(
-        "variational_distillation"
-    ).get_attribute("title")
 
 
 def test_a_key_is_asked_for_kept_in_the_tab_and_forgotten(opened, served):

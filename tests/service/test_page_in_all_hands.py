@@ -254,9 +254,8 @@ def test_the_focus_is_never_lost(opened, served):
     expect(page.locator("#files")).to_be_focused()
 
 
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (360, 740)])
-def test_what_has_the_focus_is_not_covered(opened, served, width, height):
-    page = opened(width=width, height=height)
+def test_what_has_the_focus_is_not_covered(opened, served):
+    page = opened()
     search_files(page, served.files[0:2])
     page.locator("#matches .open").first.focus()
     page.keyboard.press("r")
@@ -265,30 +264,32 @@ def test_what_has_the_focus_is_not_covered(opened, served, width, height):
         const label = focused.closest("label");
         const seen = focused.contains(top) || (label !== null && label.contains(top));
         return [focused.id || focused.className || focused.tagName, seen]; }"""
-    ways = {}
-    for key in ("Tab", "Shift+Tab"):
-        page.locator("#files" if key == "Tab" else "#matches li:nth-child(6) .use").focus()
-        ways[key] = []
-        for _ in range(60 if key == "Tab" else 50):
-            page.keyboard.press(key)
-            ways[key].append(page.evaluate(covered))
-    for steps in ways.values():
-        assert {"since", "identity", "search", "export", "open"} <= {name for name, _ in steps}
-        assert [name for name, seen in steps if not seen] == []
-    for place in ("#results-title", "#matches li:nth-child(9) .use"):  # which lie where the marks may be
-        page.locator(place).evaluate("e => { scrollBy(0, e.getBoundingClientRect().top - 2); e.focus(); }")
-        assert page.evaluate(covered)[1]
     identity = page.get_by_label("Identity", exact=True)
-    identity.focus()
-    identity.evaluate(
-        """field => { const [ask, bar] = ["ask", "go"].map((id) => document.getElementById(id));
-            const scroller = ask.scrollHeight > ask.clientHeight ? ask : window;
-            scroller.scrollBy(0, field.getBoundingClientRect().bottom + 2 - bar.getBoundingClientRect().top);
-            field.value = "person ".repeat(20);
-            field.dispatchEvent(new Event("input", { bubbles: true })); }"""
-    )
-    expect(page.locator("#active")).to_contain_text("person person")  # and so the bar has grown over the field
-    until(page, lambda: page.evaluate(covered) == ["identity", True])
+    for width, height in ((1440, 900), (360, 740)):
+        page.set_viewport_size({"width": width, "height": height})
+        identity.fill("")
+        expect(page.locator("#active")).not_to_contain_text("person")
+        for key in ("Tab", "Shift+Tab"):
+            page.locator("#files" if key == "Tab" else "#matches li:nth-child(6) .use").focus()
+            steps = []
+            for _ in range(60 if key == "Tab" else 50):
+                page.keyboard.press(key)
+                steps.append(page.evaluate(covered))
+            assert {"since", "identity", "search", "export", "open"} <= {name for name, _ in steps}
+            assert [name for name, seen in steps if not seen] == [], width
+        for place in ("#results-title", "#matches li:nth-child(9) .use"):  # which lie where the marks may be
+            page.locator(place).evaluate("e => { scrollBy(0, e.getBoundingClientRect().top - 2); e.focus(); }")
+            assert page.evaluate(covered)[1], width
+        identity.focus()
+        identity.evaluate(
+            """field => { const [ask, bar] = ["ask", "go"].map((id) => document.getElementById(id));
+                const scroller = ask.scrollHeight > ask.clientHeight ? ask : window;
+                scroller.scrollBy(0, field.getBoundingClientRect().bottom + 2 - bar.getBoundingClientRect().top);
+                field.value = "person ".repeat(20);
+                field.dispatchEvent(new Event("input", { bubbles: true })); }"""
+        )
+        expect(page.locator("#active")).to_contain_text("person person")  # and so the bar has grown over the field
+        until(page, lambda: page.evaluate(covered) == ["identity", True])
 
 
 def test_marks_are_not_lost_unasked(opened, served):
@@ -343,9 +344,8 @@ def test_texts_of_files_and_entries_stay_texts(opened, served):
         )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_the_ground(opened, served, scheme):
-    page = opened(scheme=scheme)
+def test_text_stands_out_from_the_ground(opened, served):
+    page = opened()
     search_files(page, served.files[0:2])
     for place, key in enumerate("rw"):
         page.locator("#matches .open").nth(place).focus()
@@ -354,23 +354,25 @@ def test_text_stands_out_from_the_ground(opened, served, scheme):
     page.locator("#clear-query").focus()
     expect(page.locator("#stale")).to_be_visible()
     page.mouse.move(0, 0)
-    seen = page.evaluate(
-        """() => [...document.querySelectorAll("body *")].filter(e => e.checkVisibility()
-            && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) && !e.matches("noscript, .spoken"))
-            .map(e => { let g = e; while (getComputedStyle(g).backgroundColor === "rgba(0, 0, 0, 0)") g = g.parentElement;
-                return [e.outerHTML.slice(0, 60), getComputedStyle(e).color, getComputedStyle(g).backgroundColor]; })"""
-    )
+    texts = """() => [...document.querySelectorAll("body *")].filter(e => e.checkVisibility()
+        && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()) && !e.matches("noscript, .spoken"))
+        .map(e => { let g = e; while (getComputedStyle(g).backgroundColor === "rgba(0, 0, 0, 0)") g = g.parentElement;
+            return [e.outerHTML.slice(0, 60), getComputedStyle(e).color, getComputedStyle(g).backgroundColor]; })"""
 
     def luminance(colour):
         channels = np.array([int(part) for part in re.findall(r"\d+", colour)[:3]]) / 255
         linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
-    assert len(seen) > 100
-    assert (luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) > 0.9) == (scheme == "light")
-    for what, ink, ground in seen:
-        dark, light = sorted((luminance(ink), luminance(ground)))
-        assert (light + 0.05) / (dark + 0.05) >= 4.5, what  # WCAG 2, level AA
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        seen = page.evaluate(texts)
+        assert len(seen) > 100
+        ground = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert (ground > 0.9) == (scheme == "light")
+        for what, ink, behind in seen:
+            dark, light = sorted((luminance(ink), luminance(behind)))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (scheme, what)  # WCAG 2, level AA
 
 
 def test_colours_are_those_of_the_reports():
@@ -382,9 +384,8 @@ def test_colours_are_those_of_the_reports():
         assert {name: told[name] for name in shared} == {name: PALETTE[name][dark_scheme] for name in shared}
 
 
-@pytest.mark.parametrize("width", [320, 1280])
-def test_nothing_is_wider_than_the_screen(opened, served, width, tmp_path):
-    page = opened(width=width, height=640)
+def test_nothing_is_wider_than_the_screen(opened, served, tmp_path):
+    page = opened(width=1280, height=640)
     Image.new("RGB", (600, 200), "grey").save(tmp_path / "wide.png")
     outside = """all => all.filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1
         && !e.matches('.spoken, .skip')).map(e => e.outerHTML.slice(0, 80))"""
@@ -394,14 +395,20 @@ def test_nothing_is_wider_than_the_screen(opened, served, width, tmp_path):
         lambda: page.locator("#matches .open").nth(place_of(page, "@source")).click(),
         lambda: page.get_by_label("Image of the query").select_option("1"),
     ):
-        step()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert page.eval_on_selector_all("body *", outside) == []
+        step()  # at the narrow width, but for the first, and seen at both
+        for width in (1280, 320):
+            page.set_viewport_size({"width": width, "height": 640})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.eval_on_selector_all("body *", outside) == [], width
     expect(page.get_by_role("img", name="Query image 2 of 2: wide.png")).to_be_visible()
-    side, stage, other = (page.locator(f"#side-{part}").bounding_box() for part in ("query", "query .stage", "match"))
-    assert stage["width"] / stage["height"] == pytest.approx(3, abs=0.05)
-    assert stage["width"] <= side["width"]
-    assert side["x"] + side["width"] <= other["x"]
+    for width in (320, 1280):
+        page.set_viewport_size({"width": width, "height": 640})
+        side, stage, other = (
+            page.locator(f"#side-{part}").bounding_box() for part in ("query", "query .stage", "match")
+        )
+        assert stage["width"] / stage["height"] == pytest.approx(3, abs=0.05)
+        assert stage["width"] <= side["width"]
+        assert side["x"] + side["width"] <= other["x"]
 
 
 def tree(page):
@@ -445,20 +452,21 @@ def test_the_page_can_be_used_without_seeing_it(opened, served):
     assert page.evaluate("document.activeElement.id") == "found"
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 900), (900, 900)])
-def test_all_filters_are_to_be_seen_beside_the_matches(opened, served, width, height):
-    page = opened(width=width, height=height)
+def test_all_filters_are_to_be_seen_beside_the_matches(opened, served):
+    page = opened()
     search_files(page, [served.files[0]])
-    beside = page.locator("#matches li").first.bounding_box()
-    for what in ("#filter-modality", "#cameras", "#since", "#until", "#identity", "#k", "#more", "#search"):
-        box, seen = page.locator(what).evaluate(
-            """e => { const box = e.getBoundingClientRect();
-                const top = document.elementFromPoint(box.left + box.width / 2, box.bottom - 3);
-                return [box, e.contains(top) || top.contains(e)]; }"""
-        )
-        assert seen, what
-        assert box["bottom"] <= height, what
-        assert box["right"] < beside["x"], what
+    for width in (1280, 900):
+        page.set_viewport_size({"width": width, "height": 900})
+        beside = page.locator("#matches li").first.bounding_box()
+        for what in ("#filter-modality", "#cameras", "#since", "#until", "#identity", "#k", "#more", "#search"):
+            box, seen = page.locator(what).evaluate(
+                """e => { const box = e.getBoundingClientRect();
+                    const top = document.elementFromPoint(box.left + box.width / 2, box.bottom - 3);
+                    return [box, e.contains(top) || top.contains(e)]; }"""
+            )
+            assert seen, (width, what)
+            assert box["bottom"] <= 900, (width, what)
+            assert box["right"] < beside["x"], (width, what)
 
 
 def test_who_has_one_modality_is_not_asked_for_it(opened, served, monkeypatch):

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
+from benchmark_modules import benchmark
 from crossreid.cli.app import app
 from crossreid.galleries import add_folder, open_gallery
 from crossreid.inference.open_model import open_model
@@ -186,28 +188,26 @@ def test_figures_are_those_that_were_measured(monkeypatch):
     assert table in PAGE, "put into docs/service.md what benchmarks/search.py service prints"
 
 
+def forked(words, *, stdout, stderr, cwd):
+    """`subprocess.Popen` of a command of crossreid, in a fork: what it imports, this process has already."""
+    assert words[:3] == [sys.executable, "-m", "crossreid"]
+    assert stdout is stderr
+    return Forked(command, *words[3:], log=Path(cwd) / stdout.name)
+
+
 @pytest.mark.slow
 def test_the_benchmark_runs(tmp_path, monkeypatch, capsys):
     # Beside other tests, threads of torch wait for each other in a loop.
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     began = time.time()
     result = tmp_path / "result.json"
-    arguments = [
-        "service",
-        "--network",
-        "demo",
-        "--runtime",
-        "torch",
-        "--clients",
-        "4",
-        "--seconds",
-        "0.2",
-        "--entries",
-        "60",
-    ]
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.setattr(sys, "argv", ["search.py", *arguments, "--folder", str(tmp_path), "--json", str(result)])
-    runpy.run_path(str(ROOT / "benchmarks" / "search.py"), run_name="__main__")
+    arguments = ["--network", "demo", "--runtime", "torch", "--clients", "4", "--seconds", "0.4", "--entries", "60"]
+    with benchmark(monkeypatch, "service_load") as script:
+        monkeypatch.setattr(script, "subprocess", SimpleNamespace(Popen=forked))
+        monkeypatch.setattr(
+            sys, "argv", ["search.py", "service", *arguments, "--folder", str(tmp_path), "--json", str(result)]
+        )
+        runpy.run_path(str(ROOT / "benchmarks" / "search.py"), run_name="__main__")
     assert "| demo, 80 x 40 | torch, 32 |" in capsys.readouterr().out
     rows = json.loads(result.read_text(encoding="utf-8"))["rows"]
     assert [row["batch"] for row in rows] == [32]

@@ -24,7 +24,7 @@ OPERATIONS = [
     ("GET", "/v1/watch/identities/{id}"), ("GET", "/v1/watch/crops/{track}"), ("POST", "/v1/watch/merge"),
     ("POST", "/v1/watch/split"), ("GET", "/v1/watch/requests/{number}"),
 ]  # fmt: skip
-EXAMPLES = int(os.environ.get("CROSSREID_FUZZ", "8"))  # of an endpoint, allowed ones and as many that are not
+EXAMPLES = int(os.environ.get("CROSSREID_FUZZ", "5"))  # of an endpoint, allowed ones and as many that are not
 
 
 @pytest.fixture(scope="module")

@@ -219,14 +219,18 @@ def test_a_key_is_asked_for_and_one_that_may_not_watch_is_told_so(opened):
     assert page.locator(".bar").count() == 0
 
 
-@pytest.mark.parametrize("width", [360, 900])
-def test_it_fits_a_narrow_screen_and_bars_can_be_hit(opened, width):
+def test_it_fits_a_narrow_screen_and_bars_can_be_hit(opened):
     page = opened()
-    page.set_viewport_size({"width": width, "height": 700})
-    bar_of(page, "yard", "g4").click()
-    until(page, lambda: page.locator("#person-tracks img").count() >= 3)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert min(box["width"] for box in (one.bounding_box() for one in page.locator(".bar").all())) >= 9
+    for width in (360, 900):  # made narrow, and opened narrow
+        page.set_viewport_size({"width": width, "height": 700})
+        if width == 900:
+            page.reload()
+        bar_of(page, "yard", "g4").click()
+        until(page, lambda: page.locator("#person-tracks img").count() >= 3)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        widths = page.locator(".bar").evaluate_all("all => all.map(e => e.getBoundingClientRect().width)")
+        assert len(widths) == 12
+        assert min(widths) >= 9
 
 
 def test_times_of_a_film_count_from_its_beginning(opened):

@@ -3,6 +3,7 @@ becomes of a worker, and an end that leaves no request in hand unanswered."""
 
 import contextlib
 import json
+import multiprocessing
 import os
 import shlex
 import signal
@@ -14,10 +15,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+import crossreid.service.workers
 from crossreid.galleries import open_gallery
 from crossreid.galleries.errors import GalleryFault
 from crossreid.service.keys import add_key
@@ -44,12 +47,18 @@ def address(tmp_path_factory):
         yield found
 
 
-def workers_of(parent):
-    """The processes of the workers."""
+def children_of(parent):
+    """Processes and their command lines."""
     listed = subprocess.run(
         ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True
     ).stdout
-    return [int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line]
+    return [(int(process), line) for process, _, line in (line.strip().partition(" ") for line in listed.splitlines())]
+
+
+def workers_of(parent):
+    """The processes of the workers: children of the one that was asked for them."""
+    (server,) = [process for process, line in children_of(parent) if "multiprocessing.forkserver" in line]
+    return [process for process, _ in children_of(server)]
 
 
 @pytest.mark.parametrize(
@@ -87,9 +96,24 @@ def test_one_process_ends_with_its_requests_answered(place, tmp_path, address):
     _has_entries_of_the_last_requests(address, "alone")
 
 
+def command_of_workers(*words):
+    """The command, in a process of its own; a server of forks imports torch once for all of its workers.
+
+    As where they are spawned, they have no thread and no figure of their parent's, and what they are given is pickled.
+    """
+    forks = multiprocessing.get_context("forkserver")
+
+    def context_of(method=None):
+        assert method == "spawn"
+        return forks
+
+    forks.set_forkserver_preload(["crossreid.inference.open_by_engine", "crossreid.methods", "fastapi", "pymilvus"])
+    crossreid.service.workers.multiprocessing = SimpleNamespace(get_context=context_of)
+    command(*words)
+
+
 @pytest.mark.slow
 def test_what_two_workers_serve_is_one_service(place, tmp_path, address):
-    """Slow: each worker is a process that imports torch."""
     key, door = (add_key(tmp_path / "keys", name, ["enrol", "search"]) for name in ("desk", "door"))
     port, log, state = free_port(), tmp_path / "log", tmp_path / "state"
     url, headers = f"http://127.0.0.1:{port}", {"Authorization": f"Bearer {key}"}
@@ -98,17 +122,19 @@ def test_what_two_workers_serve_is_one_service(place, tmp_path, address):
         "4": "2", "0.0.0.0": "127.0.0.1",
     }  # fmt: skip
     words = [here.get(word, word) for word in SERVE]
-    running = Forked(command, *words, "--port", port, "--keep-images", "--rate", "2", "--seconds", "60", log=log)
+    words += ["--port", port, "--keep-images", "--rate", "2", "--seconds", "60"]
+    running = Forked(command_of_workers, *words, log=log)
     try:
         assert within(lambda: "with 2 workers" in text_of(log) or running.poll() is not None, 300), text_of(log)
         assert PLAIN.get(f"{url}/v1/about", headers=headers).json()["workers"] == 2
         _limits_are_one(port, key)
         _a_worker_may_die(running, url, headers, place, log)
+        workers = workers_of(running.pid)
         _ended_with_requests_in_hand(running, port, door, place, log)
     finally:
         if running.poll() is None:
             running.send_signal(signal.SIGKILL)
-    assert workers_of(running._process.pid) == []
+    assert within(lambda: not any(Path(f"/proc/{process}").exists() for process in workers))
     _has_entries_of_the_last_requests(address, "crossreid")
     assert "0 expired" in ran(*[here.get(word, word) for word in EXPIRE])
 
@@ -159,7 +185,7 @@ def _a_worker_may_die(running, url, headers, place, log):
         try:
             assert within(lambda: len(acknowledged) >= 2, 60)
             before = _answers(url, headers)
-            os.kill(workers_of(running._process.pid)[0], signal.SIGKILL)
+            os.kill(workers_of(running.pid)[0], signal.SIGKILL)
             assert within(lambda: "ended with status -9; another is started" in text_of(log), 60)
             then = len(acknowledged)
             assert within(lambda: len(acknowledged) >= then + 2, 60)
@@ -170,7 +196,7 @@ def _a_worker_may_die(running, url, headers, place, log):
         each.result()
     assert len(lost) <= 3, "no more than were in hand"
     assert len(set(acknowledged)) == len(acknowledged)
-    assert len(workers_of(running._process.pid)) == 2
+    assert len(workers_of(running.pid)) == 2
     assert _answers(url, headers) >= before + 2
     stats = PLAIN.get(f"{url}/v1/stats", headers=headers).json()
     assert len(acknowledged) <= stats["entries"] <= len(acknowledged) + len(lost)

@@ -1,12 +1,15 @@
 """Debian's chromium, for tests of pages; they are skipped where there is none.
 
-Its shell without windows takes half of the processor time of the whole browser.
+Its shell without windows takes half of the processor time of the whole browser. A process of pytest starts one, for all
+of its modules: each start takes as much as a test of a page.
 """
 
+import asyncio
+import functools
 import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser"))), None)
 ARGUMENTS = [
@@ -15,14 +18,35 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
+expect.set_options(timeout=15_000)  # as of all else that pages do: another process may have the processor
+
+
+@functools.cache
+def _started():
+    """Playwright, the browser, and the loop of events that this thread runs for them from now on."""
+    playwright = sync_playwright().start()
+    return playwright, playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS), asyncio.get_running_loop()
+
+
+def _stop(loop):
+    playwright, browser, _ = _started()
+    asyncio._set_running_loop(loop)
+    browser.close()
+    playwright.stop()
+    _started.cache_clear()
+
+
 @pytest.fixture(scope="module")
-def browser():
+def browser(request):
     if BROWSER is None:
         pytest.skip("no chromium on PATH")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        yield opened
-        opened.close()
+    first = not _started.cache_info().currsize
+    _, opened, loop = _started()
+    if first:
+        request.config.add_cleanup(lambda: _stop(loop))
+    asyncio._set_running_loop(loop)
+    yield opened
+    asyncio._set_running_loop(None)  # tests of other modules may run one of their own
 
 
 def page_of(context):

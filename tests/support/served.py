@@ -1,5 +1,7 @@
 """The service as it runs: a small model, a gallery of rendered people, uvicorn on a port of its own in a thread."""
 
+import asyncio
+import functools
 import io
 import json
 import socket
@@ -8,9 +10,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import torch
+import uvicorn.server
 from PIL import Image
 
 from crossreid.data.images import load_image
@@ -31,6 +35,13 @@ from small_model import recipe_of, write_run
 # A client loads the certificates of all authorities, 25 ms, also for an address without TLS. Each request has a connection of its
 # own, as of a command: of several workers, any may take it.
 PLAIN = httpx.Client(verify=False, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+# uvicorn sleeps for a tenth of a second between two looks at whether it is to end, and twice or more as it ends.
+uvicorn.server.asyncio = SimpleNamespace(**{**vars(asyncio), "sleep": lambda seconds: asyncio.sleep(seconds / 5)})
+
+# To open the model is most of what a service takes to start, and services only read it.
+opened = functools.lru_cache(maxsize=4)(open_model)
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ def make_place(folder, method="variational_distillation"):
     place = Place(folder / "run", folder / "world", folder / "gallery")
     write_run(place.run, recipe_of(method))
     synthesise(place.world, "manifest", 4, 0, images_per_camera=2, size=(64, 32))
-    model = open_model(place.run)
+    model = opened(place.run)
     records = source_records(str(place.world))
     embed_records(model, records, folder / "embeddings", precision="float32", workers=0)
     with open_gallery(place.gallery, model=model.fingerprint, dimension=model.dimension) as gallery:
@@ -80,7 +91,7 @@ def make_place(folder, method="variational_distillation"):
 def served(place, state, *, keys=None, model=None, explain=True, watch=None, **options):
     """The service of a place, with what its operator decides in `options`, until the block ends."""
     given = ServiceOptions(**{"images": (place.world,), "state": state, "rate": 0, "decoders": 2, **options})
-    model = model or open_model(place.run)
+    model = model or opened(place.run)
     gallery = open_gallery(place.gallery, model=model.fingerprint)
     service = SearchService(model, gallery, given, Explainer(place.run, "best", None) if explain else None, watch)
     try:

@@ -86,13 +86,13 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, served):  # noqa: F811
-    """The page at a width, in a colour scheme, with a key or none, after a script of the test's own; afterwards it asked no other
+    """The page at a width, with a key or none, after a script of the test's own; afterwards it asked no other
     host and complained of nothing but what `refused` names: statuses, or the browser's own words."""
     pages = []
 
-    def at(width=1280, scheme="light", key=served.key, height=900, script=None):
+    def at(width=1280, key=served.key, height=900, script=None):
         context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, timezone_id=ZONE, reduced_motion="reduce"
+            viewport={"width": width, "height": height}, timezone_id=ZONE, reduced_motion="reduce"
         )
         page = page_of(context)
         if key is not None:
