@@ -15,7 +15,7 @@ TRANSFORMER = {"name": "test_vit", "weights": "none", "last_stride_one": False}
 def recipe_of(method="baseline", *, flip=False, network=NETWORK, size=(HEIGHT, WIDTH), **options):
     data = {"name": "sysu-mm01", "root": "/nowhere/at/all", "height": size[0], "width": size[1], "workers": 0}
     if method == "agw":
-        network = {**network, "non_local": [0, 1, 1, 0]}  # its stages have a block each
+        network = {"non_local": [0, 1, 1, 0], **network}  # its stages have a block each
     if method == "transreid" and network is NETWORK:
         network = TRANSFORMER
     given = {"name": method, "backbone": network, **options}

@@ -1,6 +1,7 @@
 """Transformers of timm's own classes, small enough to be trained and exported in a test, registered as backbones."""
 
 import pytest
+import timm
 from timm.models.eva import Eva
 from timm.models.pvt_v2 import PyramidVisionTransformerV2
 from timm.models.swin_transformer import SwinTransformer
@@ -17,9 +18,9 @@ def small_eva():
 
 
 def small_swin():
-    """Two stages, of two blocks each: windows of 4 x 4, moved in every second block."""
+    """Two stages, of two blocks and of one: windows of 4 x 4, moved in every second block."""
     return SwinTransformer(
-        img_size=64, patch_size=4, window_size=4, embed_dim=24, depths=(2, 2), num_heads=(2, 4), num_classes=0, global_pool="",
+        img_size=64, patch_size=4, window_size=4, embed_dim=24, depths=(2, 1), num_heads=(2, 4), num_classes=0, global_pool="",
         strict_img_size=False,
     )  # fmt: skip
 
@@ -32,10 +33,20 @@ def small_pvt():
     )  # fmt: skip
 
 
+def small_vit():
+    """timm's `test_vit`, of three blocks instead of six."""
+    return timm.create_model("test_vit", depth=3, num_classes=0, global_pool="")
+
+
+def small_vit4():
+    """Positions that are resampled, norms without a mean: timm's `test_vit4`, of two blocks instead of nine."""
+    return timm.create_model("test_vit4", depth=2, num_classes=0, global_pool="")
+
+
 @pytest.fixture
 def small_transformers(monkeypatch):
     """They are registered for the test; use it by name."""
     BACKBONES.load()
     monkeypatch.setattr(BACKBONES, "_entries", dict(BACKBONES._entries))
-    for make in (small_eva, small_swin, small_pvt):
+    for make in (small_eva, small_swin, small_pvt, small_vit, small_vit4):
         register_backbone(make.__name__)(make)

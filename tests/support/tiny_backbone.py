@@ -25,10 +25,18 @@ def tiny_net():
     return TinyNet()
 
 
-@pytest.fixture
-def tiny_backbone(monkeypatch):
-    """It is registered for the test; use it by name."""
-    BACKBONES.load()
-    monkeypatch.setattr(BACKBONES, "_entries", dict(BACKBONES._entries))
-    register_backbone("tiny_net")(tiny_net)
-    return "tiny_net"
+TINY_NETWORK = {"name": "tiny_net", "weights": "none"}
+WITHOUT_NON_LOCAL = TINY_NETWORK | {"non_local": (0, 0, 0, 0)}  # for AGW: its stages are no sequences of blocks
+
+
+def registered_for_a_while():
+    with pytest.MonkeyPatch.context() as patch:
+        BACKBONES.load()
+        patch.setattr(BACKBONES, "_entries", dict(BACKBONES._entries))
+        register_backbone("tiny_net")(tiny_net)
+        yield "tiny_net"
+
+
+# It is registered for the test, or for all tests of the module; use it by name.
+tiny_backbone = pytest.fixture(registered_for_a_while, name="tiny_backbone")
+tiny_backbone_of_module = pytest.fixture(registered_for_a_while, scope="module", name="tiny_backbone_of_module")

@@ -24,17 +24,19 @@ from crossreid.inference.open_model import open_model
 from crossreid.inference.sources import source_records
 from small_model import recipe_of, write_run
 from small_transformers import small_transformers  # noqa: F401
+from tiny_backbone import TINY_NETWORK, WITHOUT_NON_LOCAL
+from tiny_backbone import tiny_backbone_of_module as tiny_backbone_of_module
 from typed_commands import ran
 
 SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "torch-export": ".pt2"}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, tiny_backbone_of_module):
     """A world of people and a run of it, exported to every target by the command."""
     place = tmp_path_factory.mktemp("engines")
     synthesise(place / "world", "manifest", 4, 5, images_per_camera=1, size=(96, 48), workers=1)
-    recipe = recipe_of("agw", stages={"stems": 2})
+    recipe = recipe_of("agw", network=WITHOUT_NON_LOCAL, stages={"stems": 2})
     write_run(place / "run", recipe)
     text = (
         recipe.as_yaml().replace("name: sysu-mm01", "name: manifest").replace("/nowhere/at/all", str(place / "world"))
@@ -74,7 +76,8 @@ def test_batches_of_any_size_and_mixture(target, place, records):
     [
         ("openvino", "implicit_knowledge", "small_eva", {"stages": {"split": 2}, "test_features": "both"}),
         ("openvino", "baseline", "small_swin", {}),
-        ("torch-export", "baseline", "test_vit", {}),
+        ("torch-export", "baseline", "small_vit4", {}),
+        ("torch-export", "agw", "test_resnet", {}),
     ],
 )
 @pytest.mark.slow
@@ -188,7 +191,7 @@ def test_the_file_must_be_of_the_engine_and_of_the_run(place, tmp_path):
     assert open_by_engine(run / "model.xml", None).runtime == "openvino"
     with pytest.raises(CrossreidError, match=r"is a file for --engine openvino; for onnx name a file of it"):
         open_by_engine(run / "model.xml", "onnx")
-    write_run(tmp_path / "run", recipe_of("baseline"))
+    write_run(tmp_path / "run", recipe_of("baseline", network=TINY_NETWORK))
     for engine, suffix in SUFFIX.items():
         with pytest.raises(CrossreidError, match=rf"model\{suffix} not found. Make it first: .* --to {engine}$"):
             open_by_engine(tmp_path / "run", engine)

@@ -7,16 +7,18 @@ from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.inference import fastest_engine as fastest
 from small_model import recipe_of, write_run
+from tiny_backbone import TINY_NETWORK, WITHOUT_NON_LOCAL
+from tiny_backbone import tiny_backbone_of_module as tiny_backbone_of_module
 from typed_commands import ran
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, tiny_backbone_of_module):
     """A world, and a run of which there is an ONNX file beside one for OpenVINO that is of other weights."""
     place = tmp_path_factory.mktemp("fastest")
     synthesise(place / "world", "manifest", 4, 5, images_per_camera=1, size=(96, 48), workers=1)
-    write_run(place / "run", recipe_of("baseline"))
-    write_run(place / "other", recipe_of("agw"))
+    write_run(place / "run", recipe_of("baseline", network=TINY_NETWORK))
+    write_run(place / "other", recipe_of("agw", network=WITHOUT_NON_LOCAL))
     ran("export", place / "run", "--to", "onnx")
     ran("export", place / "other", "--to", "openvino")
     for suffix in (".xml", ".bin"):
@@ -54,7 +56,7 @@ def test_all_are_really_measured(place):
 
 
 def test_a_run_without_files_has_torch(place):
-    write_run(place / "alone", recipe_of("baseline"))
+    write_run(place / "alone", recipe_of("baseline", network=TINY_NETWORK))
     assert fastest.fastest_engine(place / "alone", device="cpu") == ("torch", "there is no other file of this run")
     with pytest.raises(CrossreidError, match=r"model\.onnx is no run\. Leave it out"):
         fastest.fastest_engine(place / "run" / "model.onnx")

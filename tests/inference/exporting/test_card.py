@@ -18,13 +18,15 @@ from crossreid.inference.exporting.exported import Exported, Fidelity
 from crossreid.inference.open_model import open_model
 from exported_run import NAME, exported_run
 from small_model import recipe_of
+from tiny_backbone import TINY_NETWORK
+from tiny_backbone import tiny_backbone_of_module as tiny_backbone_of_module
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return exported_run(tmp_path_factory.mktemp("card"))
+def made(tmp_path_factory, tiny_backbone_of_module):
+    return exported_run(tmp_path_factory.mktemp("card"), network=TINY_NETWORK)
 
 
 def test_a_rendered_world_is_not_called_the_data_set_whose_layout_it_has(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from crossreid.data import object_storage
 from crossreid.data.addresses import Address
+from embedding_jobs import COUNT
 from local_s3 import storage_environment
 
 _NUMBERS = itertools.count()
@@ -50,12 +51,14 @@ def memory():
 
 @pytest.fixture
 def stored(place, request):
-    """A function that puts the images of the fixture `place`, and their manifest, below an address."""
+    """A function that puts the images of the fixture `place`, or so many, and their manifest, below an address."""
 
-    def put(prefix):
-        for path in sorted((place / "images").rglob("*.*")):
-            (prefix / path.relative_to(place).as_posix()).write_bytes([path.read_bytes()])
-        (prefix / "own.csv").write_bytes([(place / "own.csv").read_bytes()])
+    def put(prefix, count=COUNT):
+        lines = (place / "own.csv").read_bytes().splitlines(keepends=True)[: count + 1]
+        for line in lines[1:]:
+            path = line.decode().partition(",")[0]
+            (prefix / path).write_bytes([(place / path).read_bytes()])
+        (prefix / "own.csv").write_bytes(lines)
         return prefix
 
     return put

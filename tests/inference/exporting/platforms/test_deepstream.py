@@ -17,6 +17,8 @@ from crossreid.data.transforms import resized
 from crossreid.inference.open_model import open_model
 from crossreid.inference.sources import source_records
 from exported_run import exported_run
+from tiny_backbone import TINY_NETWORK
+from tiny_backbone import tiny_backbone_of_module as tiny_backbone_of_module
 from typed_commands import ran, refused
 
 
@@ -78,8 +80,9 @@ def faults(section, documented):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return exported_run(tmp_path_factory.mktemp("deepstream"), platforms=["deepstream"], modality="infrared", flip=True)
+def made(tmp_path_factory, tiny_backbone_of_module):
+    place = tmp_path_factory.mktemp("deepstream")
+    return exported_run(place, platforms=["deepstream"], modality="infrared", flip=True, network=TINY_NETWORK)
 
 
 def tracker(folder):
@@ -172,8 +175,8 @@ def test_a_network_that_depends_on_modality_asks_for_one(made, capsys):
     assert "--modality visible is for --for deepstream" in refused(capsys, "export", run, "--modality", "visible")
 
 
-def test_one_that_does_not_needs_none(tmp_path):
-    run, _, _ = exported_run(tmp_path, "baseline", platforms=[])
+def test_one_that_does_not_needs_none(tmp_path, tiny_backbone_of_module):
+    run, _, _ = exported_run(tmp_path, "baseline", platforms=[], network=TINY_NETWORK)
     told = ran("export", run, "--for", "deepstream,tensorrt", "--for", "triton", "--for", "triton")
     for name in ("deepstream", "tensorrt", "triton"):
         assert told.count(f"for {name}, not run here") == 1

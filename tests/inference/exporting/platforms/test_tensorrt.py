@@ -11,6 +11,8 @@ import pytest
 
 from crossreid.inference.exporting.platforms.tensorrt import refuse_operators
 from exported_run import exported_run
+from tiny_backbone import TINY_NETWORK
+from tiny_backbone import tiny_backbone_of_module as tiny_backbone_of_module
 
 # Of trtexec --help, as TensorRT 10's developer guide lists them.
 DOCUMENTED = {
@@ -42,9 +44,18 @@ def called(script, place, *more):
     return where, dict(each.partition("=")[::2] for each in f"--onnx{rest}".split("\0")[:-1])
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tiny_backbone_of_module):
+    place = tmp_path_factory.mktemp("tensorrt")
+    return exported_run(place, "baseline", platforms=["tensorrt"], network=TINY_NETWORK)
+
+
 @pytest.mark.parametrize("batch", [None, 3])
-def test_the_shell_script_calls_trtexec_for_the_file(batch, tmp_path):
-    run, exported, platforms = exported_run(tmp_path, "baseline", batch=batch, platforms=["tensorrt"])
+def test_the_shell_script_calls_trtexec_for_the_file(batch, made, tmp_path):
+    run, exported, platforms = made
+    if batch:
+        given = {"platforms": ["tensorrt"], "network": TINY_NETWORK}
+        run, exported, platforms = exported_run(tmp_path, "baseline", batch=batch, **given)
     folder = platforms["tensorrt"].folder
     where, options = called(folder / "build_engine.sh", tmp_path, "--verbose")
     assert where == str(folder)
@@ -62,9 +73,9 @@ def test_the_shell_script_calls_trtexec_for_the_file(batch, tmp_path):
     assert f"opset {onnx.load(exported.path).opset_import[0].version}" in (folder / "build_engine.sh").read_text()
 
 
-def test_the_python_script_builds_by_the_api(tmp_path, monkeypatch):
+def test_the_python_script_builds_by_the_api(made, monkeypatch):
     """Run against a module that only notes the calls: order and arguments, as TensorRT itself is not to be had here."""
-    _, exported, platforms = exported_run(tmp_path, "baseline", platforms=["tensorrt"])
+    _, exported, platforms = made
     calls = []
 
     class Noted:
@@ -109,12 +120,3 @@ def test_operators_that_the_parser_does_not_have_are_named(tmp_path):
         (tmp_path / "odd.onnx").write_bytes(model.SerializeToString())
         with pytest.raises(ValueError, match=re.escape(told)):
             refuse_operators(tmp_path / "odd.onnx")
-
-
-@pytest.mark.parametrize("method", ["variational_distillation", "transreid"])
-def test_networks_of_branches_and_transformers_have_only_known_operators(method, tmp_path):
-    _, exported, _ = exported_run(tmp_path, method)
-    refuse_operators(exported.path)
-    assert "NonZero" not in {node.op_type for node in onnx.load(exported.path).graph.node}, (
-        "whose shapes are of the data"
-    )

@@ -10,6 +10,8 @@ from tritonclient.grpc import model_config_pb2
 from crossreid.inference.exporting.platforms.tensors import FileTensor
 from crossreid.inference.exporting.platforms.triton import config_text, triton_name
 from exported_run import exported_run
+from tiny_backbone import TINY_NETWORK
+from tiny_backbone import tiny_backbone as tiny_backbone
 from typed_commands import refused
 
 TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.INT64: "TYPE_INT64"}
@@ -25,8 +27,10 @@ def served_shape(tensor):
 
 
 @pytest.mark.parametrize("batch", [None, 3])
-def test_the_configuration_is_of_the_file(batch, tmp_path):
-    run, exported, platforms = exported_run(tmp_path, "baseline", batch=batch, platforms=["triton"])
+def test_the_configuration_is_of_the_file(batch, tmp_path, tiny_backbone):
+    run, exported, platforms = exported_run(
+        tmp_path, "baseline", batch=batch, platforms=["triton"], network=TINY_NETWORK
+    )
     inside = platforms["triton"].folder
     config = parsed((inside / "config.pbtxt").read_text())
     assert config.name == inside.name, "tritonserver asks for that"

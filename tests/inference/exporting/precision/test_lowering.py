@@ -19,6 +19,8 @@ from crossreid.runs.evaluate import evaluate
 from crossreid.runs.run import open_split
 from served import Place, files, served
 from small_model import TRANSFORMER, recipe_of, write_run
+from tiny_backbone import TINY_NETWORK
+from tiny_backbone import tiny_backbone as tiny_backbone
 from typed_commands import ran, refused
 
 FEW = Lowering(12)
@@ -103,7 +105,7 @@ def test_int8_embeds_and_serves_and_galleries_keep_it_apart(baseline, int8, worl
         assert best["entry"]["id"].endswith(picture.name)
 
 
-def test_fp16_keeps_the_fingerprint_and_needs_no_data(baseline, world, tmp_path):
+def test_fp16_keeps_the_fingerprint_and_needs_no_data(baseline, world, tmp_path, tiny_backbone):
     folder, _ = baseline
     written = export(folder, precision="fp16", lowering=Lowering(scores=False))
     assert written.fidelity.least_cosine > 0.9999
@@ -111,7 +113,7 @@ def test_fp16_keeps_the_fingerprint_and_needs_no_data(baseline, world, tmp_path)
     assert written.path.stat().st_size < 0.6 * export(folder).path.stat().st_size
     ours, opened = open_model(folder, device="cpu"), open_model(written.path)
     assert (opened.fingerprint, opened.precision) == (ours.fingerprint, "fp16")
-    write_run(tmp_path / "alone", recipe_of("baseline"))
+    write_run(tmp_path / "alone", recipe_of("baseline", network=TINY_NETWORK))
     told = []
     alone = export(tmp_path / "alone", precision="fp16", say=told.append)
     assert alone.fidelity.scores == {}
@@ -120,10 +122,10 @@ def test_fp16_keeps_the_fingerprint_and_needs_no_data(baseline, world, tmp_path)
 
 @pytest.mark.parametrize(
     ("method", "given"),
-    [("variational_distillation", {}), ("baseline", {"network": TRANSFORMER})],
+    [("variational_distillation", {"network": TINY_NETWORK}), ("baseline", {"network": TRANSFORMER})],
     ids=["three branches", "a transformer"],
 )
-def test_int8_of_other_networks(method, given, world, tmp_path):
+def test_int8_of_other_networks(method, given, world, tmp_path, tiny_backbone):
     recipe = run_on(world, tmp_path / "run", method, **given)
     written = export(tmp_path / "run", precision="int8", lowering=Lowering(12, scores=False))
     assert written.fidelity.least_cosine > 0.9
@@ -161,9 +163,9 @@ def test_the_command_prints_both_side_by_side(baseline, tmp_path):
     assert out.is_file()
 
 
-def test_what_is_refused(baseline, world, tmp_path, capsys):
+def test_what_is_refused(baseline, world, tmp_path, capsys, tiny_backbone):
     folder, _ = baseline
-    write_run(tmp_path / "alone", recipe_of("baseline"))
+    write_run(tmp_path / "alone", recipe_of("baseline", network=TINY_NETWORK))
     assert "--set data.root=DIR" in refused(capsys, "export", tmp_path / "alone", "--precision", "int8")
     assert not (tmp_path / "alone" / "model.int8.onnx").exists()
     assert "torch-export" not in refused(capsys, "export", folder, "--precision", "fp16", "--calibration-images", "4")
