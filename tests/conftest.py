@@ -1,5 +1,6 @@
 """What every test shares: property tests draw the same examples each run and are not held to a clock."""
 
+import atexit
 import functools
 import gc
 import logging
@@ -42,14 +43,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.parent.name not in LONGEST)
 
 
-def pytest_collection_finish():
-    """What the imports made lasts until the end: collecting garbage, Python need not look through torch each time."""
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_unconfigure():
-    gc.unfreeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What the imports make lasts until the end: collecting garbage, Python need not look through torch, then and later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+        atexit.register(gc.unfreeze)  # after pytest, which looks for garbage twice as it ends
 
 
 @pytest.fixture(autouse=True)

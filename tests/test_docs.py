@@ -1,24 +1,21 @@
 """What the pages show is run: every command of a shell block, and the Python of the shortest paths."""
 
 import json
-import os
 import re
 import runpy
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
-from torch.distributed.run import parse_args as torchrun_arguments
 from typer.testing import CliRunner
 
-from few_fits import quick_drawings, quick_estimates, quick_maps, quick_probes
-from forked import command as command_of_a_process
-from forked import fork_runs, ran_together
+from few_fits import one_stream, quick_drawings, quick_estimates, quick_layouts, quick_maps, quick_probes
+from forked import fork_runs, ran_by_torchrun
 from served_briefly import serve_briefly
 from small_films import walking_people, write_film
 from weight_files import write_weights
@@ -41,10 +38,12 @@ RUN_ELSEWHERE = {  # by these tests
 DATA = {"data/SYSU-MM01": "sysu-mm01", "data/RegDB": "regdb", "data/LLCM": "llcm", "data/mine": "manifest"}
 # What makes the shown commands small enough for a test: the same commands, a small network and few steps.
 SMALL = [
-    "data.height=48", "data.width=32", "data.workers=0", "data.sampler.identities=2", "data.sampler.images=4",
+    "data.height=32", "data.width=16", "data.workers=0", "data.sampler.identities=2", "data.sampler.images=4",
     "method.backbone.name=test_resnet", "method.backbone.weights=none", "training.epochs=1", "training.precision=32-true",
     "training.schedule.warmup_epochs=0",
 ]  # fmt: skip
+FEW_STEPS = "data.sampler.epoch=2"
+NETWORK, SMALL_NETWORK = "mobilenetv2_100", "test_efficientnet"  # what the pages name, and one of its kind for a test
 SMALL_TEACHER = [
     "data.sets.size=2", "teacher.training.epochs=1", "teacher.data.sampler.identities=2", "teacher.data.sampler.images=2",
 ]  # fmt: skip
@@ -106,8 +105,14 @@ def workplace(tmp_path_factory):
     for seed, name in enumerate(("gate", "yard")):  # of which two seconds are still: `background` learns
         write_film(place / f"{name}.mp4", walking_people(35, (96, 160), seed=seed, still=20)[0])
     (place / "weights").mkdir()
-    write_weights(place / "weights" / "mobilenetv2_100.safetensors", "mobilenetv2_100")  # docs/networks.md
+    write_weights(place / "weights" / f"{SMALL_NETWORK}.safetensors", SMALL_NETWORK)  # docs/networks.md
     return place
+
+
+@pytest.fixture(scope="module")
+def done():
+    """The commands that pages before have run in this workplace and that leave the same whenever they are run."""
+    return set()
 
 
 def write_features(path):
@@ -131,34 +136,25 @@ def write_features(path):
     [page for page in [*PAGES, *METHOD_PAGES] if page.stem not in RUN_ELSEWHERE or page in METHOD_PAGES],
     ids=title,
 )
-def test_commands_run(page, workplace, monkeypatch):
+def test_commands_run(page, workplace, done, tmp_path, monkeypatch):
     from crossreid.cli.app import app
 
     monkeypatch.chdir(workplace)
     quick_probes(monkeypatch)
+    one_stream(monkeypatch)
     quick_maps(monkeypatch)
     quick_estimates(monkeypatch)
     quick_drawings(monkeypatch)
     fork_runs(monkeypatch)
-    for command in commands(page):
+    for shown in commands(page):
+        command = [word.replace(NETWORK, SMALL_NETWORK) for word in shown]
         if command[0] in ("make", "source"):
             continue  # `make` is what runs this test
         if command[0] == "torchrun":
-            if "embed" in command:  # torchrun itself starts the training of the shortest paths
-                asked = torchrun_arguments(command[1:])
-                told = ran_together(
-                    int(asked.nproc_per_node), command_of_a_process, *asked.training_script_args, folder="."
-                )
-                assert (asked.module, asked.training_script) == (True, "crossreid")
-                assert "".join(told).count("embedded ") == 1
-                continue
-            small = [*sets(), "--set", "data.sampler.identities=4", "--out", "two"]
-            done = subprocess.run(
-                [sys.executable, "-m", "torch.distributed.run", "--standalone", *command[1:], *small],
-                env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr
-            assert done.stdout.count("two finished: ") == 1
+            trained = "train" in command
+            small = [*sets(), "--set", "data.sampler.identities=4", "--out", "two"] if trained else []
+            told = "".join(ran_by_torchrun([*command[1:], *small], tmp_path))
+            assert told.count("two finished: " if trained else "embedded ") == 1
             continue
         if command[0] == "python":
             monkeypatch.setattr(sys, "argv", only_what_was_run(command[1:]))
@@ -175,6 +171,12 @@ def test_commands_run(page, workplace, monkeypatch):
             arguments += sets(arguments[1]) + one_branch(arguments[1])
         if arguments[0] in SHRUNK:
             arguments = shrunk(arguments)
+        if arguments[0] in ("synth", "export", "evaluate"):
+            if tuple(arguments) in done:
+                continue
+            done.add(tuple(arguments))
+        if arguments[0] == "synth":
+            shutil.rmtree(arguments[1], ignore_errors=True)  # another page may have rendered it with other options
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, f"{page.name}: {' '.join(command)}\n{result.output}\n{result.exception!r}"
         assert page != PATHS or "nothing found" not in result.output, " ".join(command)
@@ -189,7 +191,7 @@ def test_commands_run(page, workplace, monkeypatch):
                 "crossreid.export(",
             )
         ):
-            exec(code, {})  # reads what the commands before it wrote
+            exec(code.replace(NETWORK, SMALL_NETWORK), {})  # reads what the commands before it wrote
 
 
 # Options in place of the shown ones, and what is added: a page's world, study and probes in a minute.
@@ -226,10 +228,8 @@ def shrunk(arguments):
     for option, value in options.items():
         if option in small:
             small[small.index(option) + 1] = value
-        elif option in ("--size", "--seeds") and name != "export":  # a run has a size
+        elif option in ("--size", "--images", "--seeds") and name != "export":  # a run has a size
             small += [option, value]
-    if arguments[0] == "synth":
-        shutil.rmtree(arguments[1], ignore_errors=True)  # another page may have rendered it
     if name.startswith("ablate ") and name != "ablate estimators" and not arguments[2].startswith("-"):  # a recipe
         small += sets(arguments[2])
     if "--only" in arguments:
@@ -253,6 +253,7 @@ def only_what_was_run(arguments):
 def sets(recipe=""):
     """What makes a recipe small, as arguments."""
     more = SMALL_TEACHER if "vkd" in recipe else []
+    more = more if "idkl" in recipe else [*more, FEW_STEPS]  # its epochs are of pairs
     if "transreid" in recipe:
         more = ["method.backbone.name=test_vit", "method.parts=2"]
     more = [*more, "data.options.validation=1"] if "vkd_synthetic" in recipe else more
@@ -281,10 +282,18 @@ def test_python_of_the_shortest_paths_runs(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.chdir(tmp_path)
     quick_maps(monkeypatch)
+    quick_layouts(monkeypatch)
     exec(compile(prelude + small, PATHS.name, "exec"), {})
     assert "rank-1" in capsys.readouterr().out
     (page,) = tmp_path.glob("report-*.html")
     assert page.stat().st_size > 50_000
+
+
+def test_the_network_of_the_pages_is_one_of_timm():
+    """Its commands are run with a smaller one."""
+    assert any(NETWORK in line for page in PAGES for block in lines(page) for line in block)
+    kind, small = (timm.create_model(name, num_classes=0) for name in (NETWORK, SMALL_NETWORK))
+    assert type(kind) is type(small)
 
 
 def test_python_of_two_streams_runs():

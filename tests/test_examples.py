@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from crossreid.data.synthetic import synthesise
-from few_fits import quick_maps
+from few_fits import quick_layouts, quick_maps
 from forked import Forked, text_of
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALL = [
     "data.height=32", "data.width=16", "data.workers=0", "data.sampler.identities=2", "data.sampler.images=4",
-    "method.backbone.name=test_resnet", "method.backbone.weights=none", "training.epochs=1", "training.precision=32-true",
-    "training.schedule.warmup_epochs=0",
+    "data.sampler.epoch=2", "method.backbone.name=test_resnet", "method.backbone.weights=none", "training.epochs=1",
+    "training.precision=32-true", "training.schedule.warmup_epochs=0",
 ]  # fmt: skip
 
 pytestmark = pytest.mark.slow
@@ -118,6 +118,7 @@ def test_the_notebook_goes_from_images_to_a_report(tmp_path, monkeypatch, capsys
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     cells = notebook["cells"]
     quick_maps(monkeypatch)
+    quick_layouts(monkeypatch)
     assert len({cell["id"] for cell in cells}) == len(cells)
     monkeypatch.chdir(tmp_path)
     space, shown = {"__name__": "__main__"}, []

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NO_WAY = re.compile(r"Failed to (fetch|download)|error sending request|dns error|Connection refused", re.IGNORECASE)
 SMALL = [
     "data.root=world", "data.height=32", "data.width=16", "data.sampler.identities=2", "data.sampler.images=4",
-    "training.epochs=1", "training.schedule.warmup_epochs=0",
+    "data.sampler.epoch=2", "training.epochs=1", "training.schedule.warmup_epochs=0",
 ]  # fmt: skip
 EXTRAS = {  # a command of each
     "search": ("gallery", "create", "seen", "--model", "x", "--dimension", "8"),
@@ -110,53 +110,49 @@ def test_the_wheel_holds_every_recipe_as_it_is_here(wheel):
     assert len(held) > 50
 
 
-@pytest.mark.slow
-def test_an_installed_wheel_trains_and_evaluates_with_what_is_mandatory(command):
-    where = command("-c", "import crossreid; print(crossreid.__file__)", program="python")
-    assert Path(where.stdout.strip()).is_relative_to(command.environment), where.stderr
-    listed = command("recipes", "list").stdout.splitlines()
-    assert len(listed) == 1 + len(list((ROOT / "src/crossreid/runs/recipes").iterdir()))
-    world = ("synth", "world", "--identities", "8", "--images", "2", "--size", "32x16")
-    small = [part for each in SMALL for part in ("--set", each)]
-    for step in (
-        world,
-        ("recipes", "copy", "vd_synthetic", "mine.yaml"),
-        ("train", "mine.yaml", "--out", "run", *small),
-        ("evaluate", "run"),
-    ):
-        done = command(*step)
-        assert done.returncode == 0, f"{step}\n{done.stderr}"
-    assert "rank-1" in done.stdout
-    assert (command.place / "run" / "scores.json").is_file()
-
-
 EACH = """
 import contextlib, io, json, sys
+from pathlib import Path
+import crossreid
 from crossreid.cli import main
-told = {}
-for extra, command in json.loads(sys.argv[1]).items():
-    sys.argv, said = ["crossreid", *command], io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+told = [crossreid.__file__]
+for words in json.loads(sys.argv[1]):
+    before = set(Path().rglob("*"))
+    sys.argv, out, said = ["crossreid", *words], io.StringIO(), io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(out):
         try:
             main()
             status = 0
         except SystemExit as ended:
             status = ended.code
-    told[extra] = [status, said.getvalue()]
+    told.append([status, out.getvalue(), said.getvalue(), set(Path().rglob("*")) != before])
 print(json.dumps(told))
 """
 
 
 @pytest.mark.slow
-def test_what_an_extra_is_for_names_it_in_one_line(command):
-    """One process for all of them: half of its seconds are imports."""
-    before = set(command.place.rglob("*"))
-    done = command("-c", EACH, json.dumps(EXTRAS), program="python")
+def test_an_installed_wheel_trains_and_evaluates_with_what_is_mandatory_and_names_in_one_line_each_extra(command):
+    """All but the first command in one process: half of the seconds of each are imports."""
+    listed = command("recipes", "list").stdout.splitlines()
+    assert len(listed) == 1 + len(list((ROOT / "src/crossreid/runs/recipes").iterdir()))
+    small = [part for each in SMALL for part in ("--set", each)]
+    steps = [
+        ("synth", "world", "--identities", "8", "--images", "2", "--size", "32x16"),
+        ("recipes", "copy", "vd_synthetic", "mine.yaml"),
+        ("train", "mine.yaml", "--out", "run", *small),
+        ("evaluate", "run"),
+    ]
+    done = command("-c", EACH, json.dumps([*steps, *EXTRAS.values()]), program="python")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert list(told) == list(EXTRAS)
-    for extra, (status, said) in told.items():
+    where, *told = json.loads(done.stdout)
+    assert Path(where).is_relative_to(command.environment)
+    trained, asked = told[: len(steps)], told[len(steps) :]
+    for step, (status, _, said, _) in zip(steps, trained, strict=True):
+        assert status == 0, f"{step}\n{said}"
+    assert "rank-1" in trained[-1][1]
+    assert (command.place / "run" / "scores.json").is_file()
+    for extra, (status, _, said, written) in zip(EXTRAS, asked, strict=True):
         assert status == 2, f"{extra}: {said}"
         (line,) = said.splitlines()
         assert re.fullmatch(rf"crossreid: .+ not installed: pip install 'crossreid\[{extra}\]'\.", line), line
-    assert set(command.place.rglob("*")) == before  # refused before anything is written
+        assert not written, f"{extra} is refused before anything is written"

@@ -16,12 +16,12 @@ from crossreid.data.synthetic import synthesise
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.shipped import SHIPPED
 from crossreid.runs.train import train
-from few_fits import quick_maps
+from few_fits import quick_drawings, quick_maps
 from forked import Forked, command, text_of
 from typed_commands import refused
 
 SMALL = {
-    "data": {"height": 48, "width": 32, "workers": 0, "sampler": {"identities": 2, "images": 4}},
+    "data": {"height": 48, "width": 32, "workers": 0, "sampler": {"identities": 2, "images": 4, "epoch": 2}},
     "training": {"epochs": 1},
 }
 NETWORK = {"name": "test_resnet", "weights": "none"}
@@ -74,6 +74,7 @@ def test_evaluate_writes_scores_and_either_side_can_be_replaced(place):
         assert theirs["trials"][0]["mAP"] == pytest.approx(ours[row]["trials"][0]["mAP"], abs=1e-9)
 
 
+@pytest.fixture(scope="module")
 def sides(place):
     """Query and gallery of the run's features, as another tool would hand them over."""
     ran("embed", place / "run", "--out", place / "all.npz")
@@ -85,8 +86,8 @@ def sides(place):
     return place / "q.npz", place / "g.npz"
 
 
-def test_rank_scores_features_of_any_tool_as_evaluate_scores_the_run(place):
-    queries, gallery = sides(place)
+def test_rank_scores_features_of_any_tool_as_evaluate_scores_the_run(place, sides):
+    queries, gallery = sides
     splits = place / "sysu-mm01" / "exp"
     ran("evaluate", place / "run", "--json", place / "scores.json")
     printed = ran(
@@ -100,8 +101,8 @@ def test_rank_scores_features_of_any_tool_as_evaluate_scores_the_run(place):
     assert set(ranked["seconds"]) == {"loading", "ranking"}
 
 
-def test_rank_again_with_re_ranking_and_normalisation(place):
-    queries, gallery = sides(place)
+def test_rank_again_with_re_ranking_and_normalisation(place, sides):
+    queries, gallery = sides
     common = (
         "rank",
         "--queries",
@@ -150,8 +151,8 @@ def test_evaluate_tells_both_when_asked_for_both(place):
         (["--protocol", "regdb", "--gallery", "none.npz"], "none.npz not found"),
     ],
 )
-def test_what_rank_cannot_do_is_one_line(place, told, arguments, message):
-    queries, gallery = sides(place)
+def test_what_rank_cannot_do_is_one_line(sides, told, arguments, message):
+    queries, gallery = sides
     given = dict(zip(arguments[::2], arguments[1::2], strict=True))
     files = {"--queries": queries, "--gallery": gallery, **given}
     line = told("rank", *(part for pair in files.items() for part in pair))
@@ -201,7 +202,7 @@ def test_regdb_is_averaged_over_models_of_their_own(place, tmp_path):
 
 
 def test_the_command_itself_ends_with_two_and_no_traceback(tmp_path):
-    log = tmp_path / "log"  # `python -m crossreid` itself is started by torchrun in tests/test_docs.py
+    log = tmp_path / "log"  # `python -m crossreid` itself is started by tests/test_examples.py
     assert Forked(command, "train", tmp_path / "none.yaml", log=log).wait() == 2
     assert "none.yaml not found" in text_of(log)
     assert "Traceback" not in text_of(log)
@@ -216,6 +217,7 @@ def test_check_ends_with_one_on_trouble(place, tmp_path):
 
 def test_report_of_a_run(place, monkeypatch):
     quick_maps(monkeypatch)
+    quick_drawings(monkeypatch)
     ran("report", place / "run")
     assert "<svg" in (place / "run" / "report.html").read_text(encoding="utf-8")
 
@@ -251,10 +253,11 @@ def test_bad_training_images_stop_or_are_skipped_and_counted(place, tmp_path, ca
     shutil.copytree(place / "sysu-mm01", copy)
     bad = copy / "cam1" / "0001" / "0001.jpg"
     bad.write_bytes(b"")
+    all_images = ["data.sampler.images=12", "data.sampler.epoch=images"]
     recipe = small_recipe("sysu-mm01", copy, "baseline")
     with pytest.raises(ValueError, match=r"0001\.jpg is empty"):
-        train(make_recipe(recipe.model_dump(mode="json"), ["data.sampler.images=12"]), tmp_path / "stop")
-    skipping = make_recipe(recipe.model_dump(mode="json"), ["data.on_bad_image=skip", "data.sampler.images=12"])
+        train(make_recipe(recipe.model_dump(mode="json"), all_images), tmp_path / "stop")
+    skipping = make_recipe(recipe.model_dump(mode="json"), ["data.on_bad_image=skip", *all_images])
     with pytest.warns(UserWarning, match=r"skipped unreadable image: .*0001\.jpg"):
         train(skipping, tmp_path / "skip")
     assert "1 unreadable training images were skipped" in capsys.readouterr().out
@@ -262,7 +265,8 @@ def test_bad_training_images_stop_or_are_skipped_and_counted(place, tmp_path, ca
 
 def test_recipe_is_printed_whole(place):
     (place / "r.yaml").write_text(small_recipe("sysu-mm01", "x").as_yaml())
-    printed = ran("recipe", place / "r.yaml", "--set", "training.optimiser.lr=1e-4")
+    whole = ("--set", "data.sampler.epoch=images")
+    printed = ran("recipe", place / "r.yaml", "--set", "training.optimiser.lr=1e-4", *whole)
     assert "lr: 0.0001" in printed
     steps, pixels = printed.splitlines()[-2:]
     assert steps.startswith("# steps: unknown until the data is read")

@@ -14,15 +14,17 @@ from crossreid.demo import demonstration
 from crossreid.demo.demonstration import demo_recipe, fill_gallery, run_demo
 from crossreid.evaluation.features import Features
 from crossreid.runs.run import open_split
-from few_fits import quick_maps
+from few_fits import quick_drawings, quick_maps
 
 SMALL = ["method.backbone.name=test_resnet", "data.sampler.identities=2", "data.sampler.images=4", "training.epochs=1",
-         "training.precision=32-true", "data.height=48", "data.width=32"]  # fmt: skip
+         "training.precision=32-true", "data.height=32", "data.width=16", "data.sampler.epoch=2"]  # fmt: skip
 
 
 @pytest.mark.slow
 def test_it_reports_both_methods_and_both_floors_and_goes_on_where_it_was(tmp_path, monkeypatch):
     quick_maps(monkeypatch)
+    quick_drawings(monkeypatch)
+    monkeypatch.setattr(demonstration, "bf16_gain", lambda: 2.0)  # tests/training/test_bf16.py measures it, in seconds
     few_images = functools.partial(_few_images, demonstration.synthesise)
     monkeypatch.setattr(demonstration, "synthesise", few_images)
     said = []
@@ -34,6 +36,7 @@ def test_it_reports_both_methods_and_both_floors_and_goes_on_where_it_was(tmp_pa
         assert name.lower() in page.lower(), name
     assert "times chance" in first.conclusion
     assert any("rendering" in line for line in said)
+    assert torch.cuda.is_available() or "precision: bf16-mixed, the faster on this machine" in said
     assert_served_gallery(first, tmp_path / "demo")
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == sorted(told_by_the_tutorial())
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo").rglob("*.safetensors")}
@@ -66,7 +69,7 @@ def assert_served_gallery(result, out):
         assert len(gallery) == len(open_split(demo_recipe(out / "world")).test)
         for entry in gallery.sample(3):
             assert Path(entry.source).is_relative_to(images)
-            image = model.transform(load_image(Path(entry.source), at_least=(48, 32)))[None]
+            image = model.transform(load_image(Path(entry.source), at_least=(32, 16)))[None]
             (row,) = model.embed(image, torch.tensor([int(entry.modality)])).numpy()
             np.testing.assert_allclose(entry.embedding, row, atol=1e-4)
 

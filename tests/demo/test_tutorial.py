@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import typer.main
 from safetensors.torch import save_file
 
 from browsing import BROWSER
 from crossreid.data.readers.manifest import parse
-from few_fits import quick_maps
-from forked import Forked, command
+from few_fits import quick_layouts, quick_maps
+from forked import Forked, command, ready_for_runs
 from served_command import free_port
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -75,11 +76,25 @@ def at_terminal(slave, *words):
     command(*words)
 
 
+def ready_for_commands():
+    """What many of the commands would import and build, each for itself."""
+    import crossreid.inference.embed
+    import crossreid.reporting.plotting
+    import crossreid.reporting.report
+    import crossreid.service.application  # noqa: F401
+    from crossreid.cli.app import app
+
+    typer.main.get_command(app)
+    ready_for_runs()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on PATH")
 def test_the_page_prints_what_it_shows(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     quick_maps(monkeypatch)
+    quick_layouts(monkeypatch)
+    ready_for_commands()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = timm.create_model("test_efficientnet", num_classes=7)

@@ -75,37 +75,36 @@ def path(report, tmp_path_factory):
     return write_report(tmp_path_factory.mktemp("page") / "deep" / "report.html", report)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opened(browser, path):  # noqa: F811
-    """The page at a given width and colour scheme, with all that it asked for and complained of."""
-    contexts = []
-
-    def at(width=1280, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.asked, page.said = [], []
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.goto(path.as_uri())
-        return page
-
-    yield at
-    for context in contexts:
-        context.close()
-
-
-def test_page_asks_for_nothing_and_complains_of_nothing(opened, path):
-    page = opened()
+    """The page, with all that it asked for and complained of."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="light")
+    page = context.new_page()
+    page.asked, page.said = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("console", lambda message: page.said.append(message.text))
+    page.on("pageerror", lambda error: page.said.append(str(error)))
+    page.goto(path.as_uri())
     page.wait_for_load_state("networkidle")
-    assert [url for url in page.asked if not url.startswith("data:")] == [path.as_uri()]
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def page(opened):
+    """The same page for all tests, at its own width; those that press keys load it again."""
+    opened.set_viewport_size({"width": 1280, "height": 900})
+    opened.emulate_media(color_scheme="light")
+    return opened
+
+
+def test_page_asks_for_nothing_and_complains_of_nothing(page, path):
+    assert {url for url in page.asked if not url.startswith("data:")} == {path.as_uri()}
     assert page.said == []
     assert not re.search(r"https?://(?!www\.w3\.org/)|<script|@import|url\((?!#)", path.read_text(encoding="utf-8"))
 
 
-def test_text_that_is_handed_in_stays_text(opened):
-    page = opened()
+def test_text_that_is_handed_in_stays_text(page):
     assert page.title() == HOSTILE
     assert page.inner_text("h1") == HOSTILE
     assert page.locator("script").count() == 0
@@ -115,8 +114,7 @@ def test_text_that_is_handed_in_stays_text(opened):
     assert page.locator("#training figcaption").all_inner_texts()[-2:] == ["<i>id</i>", "vsd"]
 
 
-def test_tables_hold_the_scores(opened, report):
-    page = opened()
+def test_tables_hold_the_scores(page, report):
     assert page.locator("table.scores").count() == 2
     for number, setting in enumerate(("all, single-shot", "indoor, single-shot")):
         rows = page.locator("table.scores").nth(number).locator("tbody tr")
@@ -132,8 +130,7 @@ def test_tables_hold_the_scores(opened, report):
     assert page.locator("#scores .conditions").first.inner_text().endswith("re-ranked\nno")
 
 
-def test_images_are_decoded_and_marked_right_or_wrong(opened, report):
-    page = opened()
+def test_images_are_decoded_and_marked_right_or_wrong(page, report):
     lists = report.ranked[METHOD]
     sizes = page.eval_on_selector_all(
         "img", "all => all.map(i => [i.complete, i.naturalWidth, i.naturalHeight, i.alt])"
@@ -152,8 +149,8 @@ def test_images_are_decoded_and_marked_right_or_wrong(opened, report):
 
 
 @pytest.mark.parametrize("width", [390, 768, 1280])
-def test_nothing_is_wider_than_the_screen(opened, width):
-    page = opened(width)
+def test_nothing_is_wider_than_the_screen(page, width):
+    page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     # What is too wide may scroll in a frame of its own, that the keyboard reaches.
     outside = """all => all.filter(e => e.getBoundingClientRect().right > innerWidth + 1
@@ -163,8 +160,8 @@ def test_nothing_is_wider_than_the_screen(opened, width):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_the_ground(opened, scheme):
-    page = opened(scheme=scheme)
+def test_text_stands_out_from_the_ground(page, scheme):
+    page.emulate_media(color_scheme=scheme)
 
     def luminance(colour):
         channels = np.array([int(part) for part in re.findall(r"\d+", colour)[:3]]) / 255
@@ -182,8 +179,7 @@ def test_text_stands_out_from_the_ground(opened, scheme):
         assert (light + 0.05) / (dark + 0.05) >= 4.5, colour  # WCAG 2, level AA
 
 
-def test_page_can_be_read_without_seeing_it(opened):
-    page = opened()
+def test_page_can_be_read_without_seeing_it(page):
     identifiers = page.eval_on_selector_all("[id]", "all => all.map(e => e.id)")
     assert len(identifiers) == len(set(identifiers))
     charts = page.eval_on_selector_all(
@@ -194,16 +190,18 @@ def test_page_can_be_read_without_seeing_it(opened):
     links = page.eval_on_selector_all("a[href^='#']", "all => all.map(e => e.getAttribute('href').slice(1))")
     assert {"scores", "cmc", "ranked", "map", "training", "recipe"} == set(links) <= set(identifiers)
     assert page.locator("tbody th[scope=row]").count() == 4
+    page.reload()
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
 
 
-def test_the_recipe_unfolds_by_keyboard(opened):
-    page = opened()
+def test_the_recipe_unfolds_by_keyboard(page):
+    page.reload()
     assert not page.locator("details pre").is_visible()
     page.locator("summary").focus()
-    page.keyboard.press("Enter")
-    assert page.locator("details pre").is_visible()
+    for unfolded in (True, False):
+        page.keyboard.press("Enter")
+        assert page.locator("details pre").is_visible() == unfolded
 
 
 def test_same_report_same_bytes_and_nothing_is_left_behind(report, path, tmp_path):

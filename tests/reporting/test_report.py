@@ -17,7 +17,7 @@ from crossreid.reporting.report import FLOOR_NOTES, crossings, data_facts, durat
 from crossreid.runs.evaluate import evaluate, evaluated
 from crossreid.runs.named_network import NOT_TRAINED_TITLE
 from crossreid.runs.run import is_official, open_run
-from few_fits import quick_maps
+from few_fits import quick_drawings, quick_maps
 
 
 def quiet(_line):
@@ -66,7 +66,9 @@ def test_pages_of_runs_of_one_name_are_called_by_their_folders():
     assert page_of([a, b]) == Path("/studies/a/report-a-seed-0-b-seed-0.html")
 
 
-def test_runs_of_different_tests_are_refused_with_what_differs(runs, tmp_path):
+def test_runs_of_different_tests_are_refused_with_what_differs(runs, tmp_path, monkeypatch):
+    quick_maps(monkeypatch)
+    quick_drawings(monkeypatch)
     for names, differing in ((("m", "n"), "data.options.seed 0 / 1"), (("a", "m"), "protocol sysu-mm01")):
         with pytest.raises(CrossreidError, match="cannot be on one page: different test images") as refusal:
             report([runs / name for name in names], say=quiet)

@@ -26,7 +26,8 @@ def root(tmp_path_factory):
 def recipe_on(root, epochs=EPOCHS, **data):
     given = {
         "name": "llcm", "root": str(root), "height": 32, "width": 16, "workers": 0, "options": {"validation": 2},
-        "augment": {"pad": 2, "jitter": 0.2, "grey": 0.3, "erasing": 0.5}, "sampler": {"identities": 2, "images": 4},
+        "augment": {"pad": 2, "jitter": 0.2, "grey": 0.3, "erasing": 0.5},
+        "sampler": {"identities": 2, "images": 4, "epoch": 3},
     }  # fmt: skip
     network = {"name": "test_resnet", "weights": "none"}
     method = {"name": "baseline", "backbone": network}

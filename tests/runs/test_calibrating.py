@@ -1,6 +1,7 @@
 """`crossreid calibrate` on a small run, and what carries it: exports, embeddings, galleries, searches."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import crossreid
+import people_to_calibrate
 from crossreid.cli.app import app
 from crossreid.data.records import INFRARED, VISIBLE, DataError
-from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.calibration_files import to_json
 from crossreid.evaluation.embedding_files import read_about
 from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA
@@ -41,14 +42,11 @@ def drawn_once(request, monkeypatch):
 def place(tmp_path_factory):
     """A world of 40 people, a run on it that keeps 8 of them for validation, and one that keeps none."""
     folder = tmp_path_factory.mktemp("calibrating")
-    world = synthesise(folder / "world", "sysu-mm01", 40, 0, images_per_camera=2, size=(48, 24), workers=1)
+    for name in ("world", "mine"):
+        (folder / name).symlink_to(people_to_calibrate.made() / name)
+    shutil.copytree(people_to_calibrate.made() / "run", folder / "run")
     given = recipe_of("baseline").model_dump(mode="json")
-    given["data"]["root"] = str(world)
-    write_run(folder / "run", make_recipe(given), classes=22)
-    mine = synthesise(folder / "mine", "manifest", 14, 1, images_per_camera=2, size=(48, 24), workers=1)
-    rows = [row.split(",") for row in (mine / "manifest.csv").read_text().splitlines()]
-    (mine / "manifest.csv").write_text("".join(f"{','.join(row[:4])}\n" for row in rows))  # no split
-    given["data"] |= {"name": "manifest", "root": str(mine), "options": {"fractions": [0.5, 0.0, 0.5]}}
+    given["data"] |= {"name": "manifest", "root": str(folder / "mine"), "options": {"fractions": [0.5, 0.0, 0.5]}}
     write_run(folder / "without", make_recipe(given))
     return folder
 
@@ -173,14 +171,14 @@ def test_its_own_data_are_no_other_data(place, capsys):
 
 
 def test_a_network_that_was_not_trained_here(place, tmp_path, monkeypatch, capsys):
-    weights = tmp_path / "mobilenetv2_100.safetensors"
-    write_weights(weights, "mobilenetv2_100")
+    weights = tmp_path / "test_resnet.safetensors"
+    write_weights(weights, "test_resnet")
     monkeypatch.chdir(tmp_path)
-    named = ["--backbone", "mobilenetv2_100", "--weights", str(weights), "--size", "32x32"]
+    named = ["--backbone", "test_resnet", "--weights", str(weights), "--size", "32x32"]
     assert "Name labelled images" in refused(capsys, "calibrate", *named)
     ran("calibrate", *named, "--on", place / "mine" / "manifest.csv")
-    (file,) = (tmp_path / "pretrained").glob("mobilenetv2_100/manifest-*/calibration.json")
-    network = PretrainedNetwork("mobilenetv2_100", str(weights), 32, 32)
+    (file,) = (tmp_path / "pretrained").glob("test_resnet/manifest-*/calibration.json")
+    network = PretrainedNetwork("test_resnet", str(weights), 32, 32)
     assert read_calibration(file).fingerprint == open_model(network).fingerprint
 
 

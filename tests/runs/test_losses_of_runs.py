@@ -41,7 +41,7 @@ def worlds(tmp_path_factory):
 
 def recipe_on(world, *, workers=0, method=METHOD, epochs=2, **more):
     data = {"name": "manifest", "root": str(world), "height": 32, "width": 16, "workers": workers}
-    data["sampler"] = {"identities": 2, "images": 2}
+    data["sampler"] = {"identities": 2, "images": 2, "epoch": 4}
     training = {"epochs": epochs, "checkpoint_steps": 1, "accelerator": "cpu", "validate_every": 5}
     return make_recipe({"data": data, "method": method, "training": training, **more})
 

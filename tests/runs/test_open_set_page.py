@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import people_to_calibrate
 from benchmark_modules import benchmark
 from crossreid.cli.app import app
-from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.fitted_calibration import FEW, FEW_IDENTITIES, RATES
-from crossreid.runs.recipe import make_recipe
+from crossreid.runs.calibrating import calibrate
 from few_fits import quick_drawings
-from small_model import recipe_of, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "open_set.md").read_text(encoding="utf-8")
@@ -31,13 +30,8 @@ def blocks(language):
 def place(tmp_path_factory):
     """A folder as the page's reader has it: a run, crops, a manifest of others, a photo."""
     folder = tmp_path_factory.mktemp("reader")
-    world = synthesise(folder / "world", "sysu-mm01", 40, 0, images_per_camera=2, size=(48, 24), workers=1)
-    given = recipe_of("baseline").model_dump(mode="json")
-    given["data"]["root"] = str(world)
-    write_run(folder / "runs" / "vd", make_recipe(given), classes=22)
-    mine = synthesise(folder / "data" / "mine", "manifest", 14, 1, images_per_camera=2, size=(48, 24), workers=1)
-    rows = [row.split(",") for row in (mine / "manifest.csv").read_text().splitlines()]
-    (mine / "manifest.csv").write_text("".join(f"{','.join(row[:4])}\n" for row in rows))
+    shutil.copytree(people_to_calibrate.made() / "run", folder / "runs" / "vd")
+    mine = shutil.copytree(people_to_calibrate.made() / "mine", folder / "data" / "mine")
     (folder / "data" / "crops").mkdir()
     for picture in sorted(mine.glob("images/*/c1_*.jpg")):
         shutil.copy(picture, folder / "data" / "crops" / f"{picture.parent.name}-{picture.name}")
@@ -74,7 +68,7 @@ def test_figures_are_those_that_were_measured(monkeypatch):
 
 def test_the_benchmark_runs(place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    assert CliRunner().invoke(app, ["calibrate", "runs/vd", "--seed", "1"]).exit_code == 0
+    calibrate("runs/vd", seed=1)
     monkeypatch.setattr(sys, "argv", ["calibration_elsewhere.py", "runs/vd", "--json", str(tmp_path / "result.json")])
     with benchmark(monkeypatch, "calibration_elsewhere") as script:
         script.main()

@@ -56,7 +56,7 @@ def world(tmp_path_factory):
 
 def recipe(world, weights, *overrides, method=None):
     data = {"name": "manifest", "root": str(world), "height": 48, "width": 32, "workers": 0}
-    data["sampler"] = {"identities": 2, "images": 2}
+    data["sampler"] = {"identities": 2, "images": 2, "epoch": 2}
     backbone = {"name": "halved", "weights": str(weights)}
     given = {"data": data, "method": {"name": "baseline", "backbone": backbone, **(method or {})}}
     return make_recipe({**given, "training": {"epochs": 1}}, overrides)

@@ -114,6 +114,7 @@ def test_a_source_is_seen_with_its_own_levels_and_statistics(run):
 
 def test_what_is_served_exported_and_embedded_is_the_evaluated_network_of_each(run, worlds):
     evaluate(run)
+    write_json(run / "start.json", {"run": "runs/first", "fingerprint": "0" * 64, "method": "agw"})
     prints = set()
     for name in ("day", "own"):
         view = run / "sources" / name
@@ -131,6 +132,10 @@ def test_what_is_served_exported_and_embedded_is_the_evaluated_network_of_each(r
     prints.add(open_model(run, device="cpu").fingerprint)
     assert len(prints) == 3
     assert open_model(written.path, device="cpu").fingerprint in prints
+    about = {one.key: one.value for one in onnx.load(written.path).metadata_props}
+    assert json.loads(about["crossreid"])["start"] == "first (agw), fingerprint 000000000000", (
+        "what the run started from"
+    )
 
 
 def test_runs_are_compared_on_each_set_that_both_were_tested_on(run, worlds, tmp_path):
@@ -197,13 +202,6 @@ def test_teacher_and_students_on_several_sets_are_each_tested_on_each(run, tmp_p
     assert list(named_runs([tmp_path / "staged"])) == ["teacher/day", "teacher/own", "student/day", "student/own"]
     with pytest.raises(CrossreidError, match=r"2 stages on several data sets.* crossreid report .*student"):
         report([tmp_path / "staged"])
-
-
-def test_an_exported_file_says_what_the_run_started_from(run):
-    write_json(run / "start.json", {"run": "runs/first", "fingerprint": "0" * 64, "method": "agw"})
-    export_onnx(run / "sources" / "own")
-    about = {one.key: one.value for one in onnx.load(run / "sources" / "own" / "model.onnx").metadata_props}
-    assert json.loads(about["crossreid"])["start"] == "first (agw), fingerprint 000000000000"
 
 
 def test_two_processes_train_on_several_sets_as_one_does(worlds, tmp_path):

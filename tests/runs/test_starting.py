@@ -17,7 +17,7 @@ HEADS = ("classifier.",)
 
 def recipe_on(world, **more):
     data = {"name": "manifest", "root": str(world), "height": 32, "width": 16, "workers": 0}
-    data["sampler"] = {"identities": 2, "images": 2}
+    data["sampler"] = {"identities": 2, "images": 2, "epoch": 3}
     return make_recipe({"data": data, "method": {"name": "baseline", "backbone": NETWORK}, **more})
 
 

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import time
 
 import pytest
 import torch
@@ -15,10 +14,11 @@ from crossreid.runs.run import open_run
 from crossreid.runs.starting import read_start
 from crossreid.runs.stored_run import run_fingerprint
 from crossreid.training.checkpoint import load_checkpoint
-from forked import Forked, command
+from forked import Forked, command, killed_after
 from small_model import NETWORK, recipe_of, write_run
 
-DATA = {"name": "manifest", "height": 32, "width": 16, "workers": 0, "sampler": {"identities": 2, "images": 2}}
+SAMPLER = {"identities": 2, "images": 2, "epoch": 4}
+DATA = {"name": "manifest", "height": 32, "width": 16, "workers": 0, "sampler": SAMPLER}
 
 
 @pytest.fixture(scope="module")
@@ -37,25 +37,19 @@ def recipe(place, *, method=None, data=None, **more):
 
 
 def test_a_run_that_is_killed_after_its_start_ends_as_one_that_was_not(place, tmp_path):
-    training = {"epochs": 6, "checkpoint_steps": 1, "ema": 0.9, "freeze": ["stem", "backbone"], "validate_every": 9,
-                "unfreeze_after": {"backbone": 2.5}, "optimiser": {"rates": {"stage1": 0.1, "heads": 2.0}}}  # fmt: skip
+    training = {"epochs": 3, "checkpoint_steps": 3, "ema": 0.9, "freeze": ["stem", "backbone"], "validate_every": 9,
+                "unfreeze_after": {"backbone": 1.5}, "optimiser": {"rates": {"stage1": 0.1, "heads": 2.0}}}  # fmt: skip
     source = tmp_path / "source"
     shutil.copytree(place / "source", source)
     wanted = recipe(place, training=training, start_from=str(source))
     crossreid.train(wanted, tmp_path / "whole")
     (tmp_path / "recipe.yaml").write_text(wanted.as_yaml())
     arguments = ("train", tmp_path / "recipe.yaml", "--out", tmp_path / "killed")
-    process = Forked(command, *arguments, log=tmp_path / "log")
     last = tmp_path / "killed" / "last.safetensors"
-    for _ in range(6000):
-        if last.is_file():
-            break
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
+    process = Forked(killed_after, last, command, *arguments, log=tmp_path / "log")
     assert process.wait() == -signal.SIGKILL, (tmp_path / "log").read_text()
-    step = load_checkpoint(last).facts["step"]
-    total = load_checkpoint(tmp_path / "whole" / "last.safetensors").facts["step"]
-    assert 0 < step < total, "killed too late to say anything"
+    assert load_checkpoint(last).facts["step"] == 3
+    assert load_checkpoint(tmp_path / "whole" / "last.safetensors").facts["step"] == 12
     shutil.rmtree(source)  # what goes on asks for it no more
     crossreid.train(wanted, tmp_path / "killed")
     one, other = (load_checkpoint(tmp_path / name / "last.safetensors") for name in ("whole", "killed"))
@@ -72,7 +66,7 @@ def test_a_run_that_is_killed_after_its_start_ends_as_one_that_was_not(place, tm
 
 def test_students_start_from_a_run_and_so_does_a_teacher_that_says_so(place, tmp_path):
     method = {"name": "view_distillation", "backbone": {**NETWORK, "last_activation": False}, "images": 1}
-    sets = {"sets": {"size": 2}, "sampler": {"identities": 2, "images": 2, "balance": "none"}}
+    sets = {"sets": {"size": 2}, "sampler": {**SAMPLER, "balance": "none"}}
     training = {"epochs": 1, "validate_every": 9}
     given = {"method": method, "data": sets, "training": training, "start_from": str(place / "source")}
     for out, teacher in (("plain", {}), ("both", {"start_from": str(place / "source")})):

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -18,21 +17,22 @@ from crossreid.runs.teacher_student import stage_recipes
 from crossreid.runs.train import train
 from crossreid.training.checkpoint import load_checkpoint
 from few_fits import quick_maps
-from forked import Forked, command
+from forked import Forked, command, killed_after
 
 RECIPE = SHIPPED / "vkd_synthetic.yaml"
 SMALL = [
     "data.height=32", "data.width=16", "data.options.validation=2", "data.sets.size=3", "training.epochs=1",
     "data.sampler.identities=2", "data.sampler.images=2", "teacher.training.epochs=1",
     "teacher.data.sampler.identities=2", "teacher.data.sampler.images=2", "training.schedule.warmup_epochs=0",
+    "data.sampler.epoch=4", "teacher.data.sampler.epoch=4",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     place = tmp_path_factory.mktemp("films")
-    synthesise(place / "mars", "mars", 10, 0, images_per_camera=4, size=(32, 16), workers=1)
-    synthesise(place / "tracklets", "tracklets", 10, 0, images_per_camera=4, size=(32, 16), workers=1)
+    synthesise(place / "mars", "mars", 10, 0, images_per_camera=3, size=(32, 16), workers=1)
+    synthesise(place / "tracklets", "tracklets", 10, 0, images_per_camera=3, size=(32, 16), workers=1)
     return place
 
 
@@ -129,21 +129,13 @@ def test_teacher_and_students_are_one_job(world, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_killed_job_goes_on_to_the_same_bits(world, tmp_path):
-    steps = ["training.epochs=2", "training.checkpoint_steps=1"]
-
-    def job(out):
-        more = [part for override in steps for part in ("--set", override)]
-        return Forked(command, *arguments(world, out, *more))
-
-    killed = job(tmp_path / "killed")
+    steps = ["training.epochs=2", "training.checkpoint_steps=3"]
+    job = [*arguments(world, tmp_path / "killed"), *(part for step in steps for part in ("--set", step))]
     train(small(world, *steps), tmp_path / "whole")
-    rows = tmp_path / "killed" / "student" / "metrics.jsonl"
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and not (rows.is_file() and rows.read_text().count("\n") >= 3):
-        time.sleep(0.02)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert job(tmp_path / "killed").wait(120) == 0
+    last = tmp_path / "killed" / "student" / "last.safetensors"
+    assert Forked(killed_after, last, command, *job).wait(120) == -signal.SIGKILL
+    assert load_checkpoint(last).facts["step"] == 3
+    assert Forked(command, *job).wait(120) == 0
     for stage in ("teacher", "student"):
         one, other = (
             load_checkpoint(tmp_path / name / stage / "last.safetensors").tensors["model"]
@@ -157,7 +149,7 @@ def test_any_methods_run_can_teach_and_be_taught_across_modalities(world, tmp_pa
     """A cross-modal method's run teaches views knowledge distillation, and its network learns from a teacher of tracklets."""
     small_data = {
         "name": "manifest", "root": str(world / "tracklets"), "height": 32, "width": 16, "workers": 0,
-        "sampler": {"identities": 2, "images": 2},
+        "sampler": {"identities": 2, "images": 2, "epoch": 4},
     }  # fmt: skip
     backbone = {"name": "test_resnet", "weights": "none"}
     vd = {"name": "variational_distillation", "backbone": backbone}

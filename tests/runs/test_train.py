@@ -13,6 +13,7 @@ from crossreid.runs.folders import runs_in, sorted_trials, stage_runs
 from crossreid.runs.recipe import load_recipe, make_recipe
 from crossreid.runs.train import train_run
 from crossreid.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from few_fits import quick_maps
 
 NETWORK = {"name": "test_resnet", "weights": "none"}
 
@@ -20,6 +21,7 @@ NETWORK = {"name": "test_resnet", "weights": "none"}
 def recipe_for(root, name, **more):
     data = {"name": name, "root": str(root), "height": 32, "width": 16, "workers": 0}
     data["sampler"] = {"identities": 2, "images": 2, "balance": "modality" if name == "regdb" else "none"}
+    data["sampler"]["epoch"] = 3
     return make_recipe(
         {"data": data, "method": {"name": "baseline", "backbone": NETWORK}, "training": {"epochs": 1}, **more}
     )
@@ -34,14 +36,15 @@ def films(tmp_path_factory):
 
 def two_stages(films, generations):
     data = {"name": "mars", "root": str(films), "height": 32, "width": 16, "workers": 0, "sets": {"size": 2}}
-    data["sampler"] = {"identities": 2, "images": 2, "balance": "none"}
+    data["sampler"] = {"identities": 2, "images": 2, "balance": "none", "epoch": 3}
     return {
         "data": data, "method": {"name": "view_distillation", "backbone": NETWORK | {"last_activation": False}, "images": 1},
         "training": {"epochs": 1}, "teacher": {"training": {"epochs": 1}}, "generations": generations,
     }  # fmt: skip
 
 
-def test_a_file_of_two_stages_trains_teacher_and_every_student_and_all_are_evaluated(films, tmp_path):
+def test_a_file_of_two_stages_trains_teacher_and_every_student_and_all_are_evaluated(films, tmp_path, monkeypatch):
+    quick_maps(monkeypatch)
     file = tmp_path / "stages.yaml"
     file.write_text(make_recipe(two_stages(films, 2)).as_yaml())
     ended = []
@@ -95,13 +98,14 @@ def test_where_a_run_goes_is_said_or_follows_from_the_file(films, tmp_path, monk
     assert (tmp_path / "runs" / "mine" / "last.safetensors").is_file()
 
 
-@pytest.mark.parametrize("monitor", ["rank1", "map", "loss"])
-def test_a_number_that_validation_does_not_give_is_refused_before_anything_is_done(monitor, tmp_path, capsys):
+def test_a_number_that_validation_does_not_give_is_refused_before_anything_is_done(tmp_path, capsys):
     root = synthesise(tmp_path / "llcm", "llcm", 12, 0, images_per_camera=1, size=(32, 16), workers=1)
-    recipe = recipe_for(root, "llcm", training={"epochs": 1, "monitor": monitor})
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"options": {"validation": 2}})})
-    with pytest.raises(CrossreidError, match=rf"training\.monitor is '{monitor}', expected one of rank-1, mAP, mINP"):
-        crossreid.train(recipe, tmp_path / "run")
+    for monitor in ("rank1", "map", "loss"):
+        recipe = recipe_for(root, "llcm", training={"epochs": 1, "monitor": monitor})
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"options": {"validation": 2}})})
+        expected = rf"training\.monitor is '{monitor}', expected one of rank-1, mAP, mINP"
+        with pytest.raises(CrossreidError, match=expected):
+            crossreid.train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert capsys.readouterr().out == ""
 

@@ -5,8 +5,9 @@ import pytest
 from crossreid.data.synthetic import synthesise
 from crossreid.runs.recipe import make_recipe
 
+SAMPLER = {"identities": 2, "images": 4, "epoch": 2}
 SMALL = {
-    "data": {"name": "sysu-mm01", "height": 32, "width": 16, "workers": 0, "sampler": {"identities": 2, "images": 4}},
+    "data": {"name": "sysu-mm01", "height": 32, "width": 16, "workers": 0, "sampler": SAMPLER},
     "method": {"name": "variational_distillation", "backbone": {"name": "test_resnet", "weights": "none"}},
     "training": {"epochs": 1},
 }

@@ -63,7 +63,7 @@ def test_a_run_that_fails_is_named_and_the_others_are_done(base, tmp_path, monke
 
 def test_slots_share_the_machine(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("crossreid.studies.running.processors", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert slots(2) == [{"OMP_NUM_THREADS": "3"}] * 2
     monkeypatch.delenv("OMP_NUM_THREADS")

@@ -17,6 +17,7 @@ from crossreid.studies.one_run import score_spaces
 from crossreid.studies.running import run_study
 from crossreid.studies.side_by_side import named, recipes_study
 from crossreid.studies.study import StudyError
+from few_fits import quick_drawings
 from forked import fork_runs
 
 BASE = load_recipe(SHIPPED / "idkl_synthetic.yaml")
@@ -49,6 +50,7 @@ def test_other_data_one_recipe_and_equal_names_are_refused():
 def test_recipes_are_run_side_by_side_not_re_ranked_and_re_ranked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fork_runs(monkeypatch)
+    quick_drawings(monkeypatch)
     synthesise(tmp_path / "data" / "synthetic", "sysu-mm01", 12, 0, images_per_camera=2, size=(32, 16), workers=1)
     small = ["data.height=32", "data.width=16", "training.epochs=1", "training.validate_every=1",
              "training.schedule.warmup_epochs=0", "data.sampler.identities=2"]  # fmt: skip
@@ -75,11 +77,13 @@ def test_of_recipes_with_teachers_the_last_student_is_compared(tmp_path, monkeyp
     """Two recipes of two stages, of which one teaches twice, on films of both modalities."""
     monkeypatch.chdir(tmp_path)
     fork_runs(monkeypatch)
+    quick_drawings(monkeypatch)
     synthesise(tmp_path / "tracklets", "tracklets", 10, 0, images_per_camera=4, size=(32, 16), workers=1)
     small = ["data.root=tracklets", "data.height=32", "data.width=16", "data.sets.size=3", "training.epochs=1",
              "training.validate_every=1", "data.sampler.identities=2", "data.sampler.images=2",
-             "teacher.training.epochs=1", "teacher.training.validate_every=1", "teacher.data.sampler.identities=2",
-             "teacher.data.sampler.images=2", "training.schedule.warmup_epochs=0"]  # fmt: skip
+             "data.sampler.epoch=2", "teacher.training.epochs=1", "teacher.training.validate_every=1",
+             "teacher.data.sampler.identities=2", "teacher.data.sampler.images=2", "teacher.data.sampler.epoch=3",
+             "training.schedule.warmup_epochs=0"]  # fmt: skip
     for name, more in (("vkd_a", []), ("vkd_b", ["generations=2"])):
         recipe = load_recipe(SHIPPED / "vkd_tracklets.yaml", [*small, *more])
         (tmp_path / f"{name}.yaml").write_text(recipe.as_yaml())

@@ -19,8 +19,9 @@ RECIPE = SHIPPED / "vkd_synthetic.yaml"
 BASE = load_recipe(RECIPE)
 SMALL = [
     "data.height=32", "data.width=16", "data.options.validation=2", "data.sets.size=3", "training.epochs=1",
-    "data.sampler.identities=2", "data.sampler.images=2", "teacher.training.epochs=1",
-    "teacher.data.sampler.identities=2", "teacher.data.sampler.images=2", "training.schedule.warmup_epochs=0",
+    "data.sampler.identities=2", "data.sampler.images=2", "data.sampler.epoch=2", "teacher.training.epochs=1",
+    "teacher.data.sampler.identities=2", "teacher.data.sampler.images=2", "teacher.data.sampler.epoch=2",
+    "training.schedule.warmup_epochs=0",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ What runs in them is the real thing, and so are the signals that they get.
 import logging
 import multiprocessing
 import os
+import signal
 import socket
 import sys
 import traceback
@@ -32,6 +33,10 @@ class Forked:
 
     returncode = property(poll)
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def send_signal(self, number):
         os.kill(self._process.pid, number)
 
@@ -53,10 +58,20 @@ def _main(function, arguments, log):
             sys.exit(1)
 
 
-def fork_together(count, function, *arguments, folder):
-    """So many processes of one job, with the environment that torchrun gives them; returns the processes and their logs in `folder`.
+def forget_modules(*packages):
+    """In a fork: these packages are imported anew, as in a process that begins, but with all that they import at hand.
 
-    torchrun itself starts them where docs/shortest_paths.md's commands are run, in tests/test_docs.py.
+    One stays: torch takes an operator once in a process.
+    """
+    for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
+        if name != "crossreid.losses.transport":
+            del sys.modules[name]
+
+
+def fork_together(count, function, *arguments, folder):
+    """So many processes of a job, with the environment that torchrun gives them; returns them and their logs in `folder`.
+
+    `ran_by_torchrun` has torchrun itself start them, which takes longer.
     """
     with socket.socket() as any_port:
         any_port.bind(("127.0.0.1", 0))
@@ -80,6 +95,41 @@ def ran_together(count, function, *arguments, folder):
     return [text_of(log) for log in logs]
 
 
+def ran_by_torchrun(words, folder):
+    """What each process of `torchrun ... -m crossreid ...` wrote, all of which ended well.
+
+    torchrun's own agent reads the words, gives the processes their environment and watches them. Only in place of the
+    `python -m crossreid` that it would start they are forks.
+    """
+    logs = Path(folder)
+    agent = Forked(_torchrun, words, folder, log=logs / "agent")
+    assert agent.wait(300) == 0, "\n".join(map(text_of, sorted(logs.iterdir())))
+    return [text_of(log) for log in sorted(logs.glob("log-*"))]
+
+
+def _torchrun(words, folder):
+    from torch.distributed import run
+    from torch.distributed.launcher.api import elastic_launch
+
+    def launch(config, entrypoint):
+        def launched(*arguments):
+            assert (entrypoint, *arguments[:3]) == (sys.executable, "-u", "-m", "crossreid")
+            return elastic_launch(config, _of_torchrun)(folder, *arguments[3:])
+
+        return launched
+
+    run.elastic_launch = launch
+    run.main(["--start-method", "fork", *words])
+
+
+def _of_torchrun(folder, *words):
+    try:
+        _main(command, words, Path(folder) / f"log-{os.environ['RANK']}")
+    except SystemExit as ended:  # as the command ends; a function is to return
+        if ended.code:
+            raise
+
+
 def _with_environment(environment, function, *arguments):
     os.environ.update({name: str(value) for name, value in environment.items()})
     function(*arguments)
@@ -92,7 +142,7 @@ def fork_runs(monkeypatch, *, unless=lambda job: False):
     """
     from crossreid.studies import running
 
-    _ready_for_runs()
+    ready_for_runs()
     start_anew = running.start
 
     def start(job, environment):
@@ -104,11 +154,16 @@ def fork_runs(monkeypatch, *, unless=lambda job: False):
 
 
 @cache
-def _ready_for_runs():
+def ready_for_runs():
     """What every run would import and load by itself, the compiled ranking among it, once and for all of them."""
     import crossreid.studies.one_run  # noqa: F401
+    from crossreid.data.catalogue import DATASETS
     from crossreid.evaluation.ranking import rank_embeddings
+    from crossreid.methods.method import METHODS
+    from crossreid.models.backbone_registry import BACKBONES
 
+    for registry in (DATASETS, METHODS, BACKBONES):
+        registry.load()
     rank_embeddings(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), np.arange(2), np.arange(2))
 
 
@@ -133,6 +188,21 @@ def command(*arguments):
 
     sys.argv = ["crossreid", *map(str, arguments)]
     main()
+
+
+def killed_after(checkpoint, function, *arguments):
+    """For `Forked`: the function in a process that is killed as soon as it has written this checkpoint."""
+    from crossreid.training import folder
+
+    write = folder.save_checkpoint
+
+    def write_and_die(path, content):
+        write(path, content)
+        if path == checkpoint:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    folder.save_checkpoint = write_and_die
+    function(*arguments)
 
 
 def text_of(log):

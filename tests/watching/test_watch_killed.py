@@ -13,7 +13,7 @@ from forked import Forked, text_of
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_watches_end_as_one_that_lived(tmp_path, seed):
-    kills = int(os.environ.get("CROSSREID_KILLS", "20"))
+    kills = int(os.environ.get("CROSSREID_KILLS", "10"))
     (tmp_path / "killed").mkdir()
     (tmp_path / "whole").mkdir()
     watch_until_killed.watch(tmp_path / "whole", seed)  # first: what it imports, no child does again

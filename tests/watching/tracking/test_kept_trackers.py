@@ -14,8 +14,10 @@ from crossreid.watching.watch import watch
 ALL, JPEG = 1e9, b"\xff\xd8\xff"
 
 
-def watched(out, **options):
-    films = ["gate.mp4#modality=visible", "yard.mp4#modality=visible"]
+FILMS = ["gate.mp4#modality=visible", "yard.mp4#modality=visible"]
+
+
+def watched(out, films=FILMS, **options):
     return watch(films, out, model="runs/mine", detector="detections", device="cpu", **options)
 
 
@@ -73,7 +75,7 @@ def test_a_watching_process_forgets_what_it_was_about_to_report(two_films, monke
 @pytest.mark.parametrize("tracker", ["bytetrack", "botsort"])
 def test_without_images_trackers_keep_none(two_films, monkeypatch, tracker):
     monkeypatch.chdir(two_films)
-    watched(f"plain-{tracker}", until=2.5, keep_images=False, tracking={"tracker": tracker})
+    watched(f"plain-{tracker}", FILMS[:1], until=2.5, keep_images=False, tracking={"tracker": tracker})
     content = kept(f"plain-{tracker}")
     assert JPEG not in content
     assert b"_prev_frame_gray" not in content  # of what compensates the motion of a camera
@@ -89,7 +91,7 @@ def test_files_of_tracks_are_written_while_it_is_watched(two_films, monkeypatch)
         path = Path("written", "tracks", "gate.txt")
         found.append(len(path.read_text().splitlines()) if path.exists() else 0)
 
-    watched("written", report=report)
+    watched("written", FILMS[:1], report=report)
     assert 0 < found[-3] < found[-1] == len(Path("written", "tracks", "gate.txt").read_text().splitlines())
 
 
