@@ -17,7 +17,7 @@ test: setup
 	$(BIN)/ruff format --check .
 	@# The types and the rooms are checked while the tests run, and what that said comes after them.
 	@said=$$(mktemp); { $(BIN)/mypy && $(BIN)/lint-imports; } >"$$said" 2>&1 & checks=$$!; \
-	  CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal; tests=$$?; \
+	  CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal; tests=$$?; \
 	  wait $$checks; types=$$?; cat "$$said"; rm -f "$$said"; \
 	  test $$tests -eq 0 -a $$types -eq 0
 

@@ -57,7 +57,7 @@ def request_of(content: bytes) -> bytes:
 async def asking(
     port: int, requests: list[bytes], first: int, until: float, found: list[tuple[int, int, float, str]]
 ) -> None:
-    """One client: (image, status, seconds, id of the best match) of each request that ended before `until`."""
+    """One client: (image, status, seconds, id of the best match) of each request that was sent before `until`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     number = first
     while time.perf_counter() < until:

@@ -213,6 +213,6 @@ def test_the_benchmark_runs(tmp_path, monkeypatch, capsys):
     assert [row["batch"] for row in rows] == [32]
     for row in rows:
         assert (row["errors"], row["wrong"]) == (0, 0)
-        assert row["requests"] > 4
+        assert row["requests"] >= 4, "one of each client, at least"
         assert 0 < row["p50 ms"] <= row["p99 ms"] < 1e3 * (time.time() - began)
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

@@ -92,6 +92,12 @@ def test_one_process_ends_with_its_requests_answered(place, tmp_path, address):
         "--state", tmp_path / "state", "--seconds", "60", log=log,
     )  # fmt: skip
     answered(f"http://127.0.0.1:{port}/v1/health")
+    # Its decoders have started: a service that ends gives what is in hand ten seconds.
+    first = PLAIN.post(
+        f"http://127.0.0.1:{port}/v1/entries", headers={"Authorization": f"Bearer {door}"},
+        files=files(place.images[:1]), data={"id": "first"}, timeout=60,
+    )  # fmt: skip
+    assert first.status_code == 201, text_of(log)
     _ended_with_requests_in_hand(running, port, door, place, log)
     _has_entries_of_the_last_requests(address, "alone")
 
