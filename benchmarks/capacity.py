@@ -38,7 +38,7 @@ def resident() -> int:
 
 
 def of_gallery(location: str, count: int, **options: Any) -> dict[str, Any]:
-    """Entries a second, searches a second (32 at once), and bytes of an entry on disk where they are on this machine's."""
+    """Entries per second, searches per second (32 at once), and bytes of an entry on disk where they are on this machine's."""
     from crossreid.galleries import Entries, open_gallery
 
     rng = np.random.default_rng(0)
@@ -58,13 +58,13 @@ def of_gallery(location: str, count: int, **options: Any) -> dict[str, Any]:
         searching = time.perf_counter() - began
         size = gallery.stats().bytes
     return {
-        "entries": count, "entries a second": count / adding, "searches a second": asked / searching,
+        "entries": count, "entries per second": count / adding, "searches per second": asked / searching,
         "bytes an entry": None if size is None else size / count,
     }  # fmt: skip
 
 
 def of_run(run: Path) -> dict[str, Any]:
-    """What a process that serves a run holds, and how many images a second its network embeds."""
+    """What a process that serves a run holds, and how many images per second its network embeds."""
     import torch
 
     from crossreid.inference.open_model import open_model
@@ -79,7 +79,7 @@ def of_run(run: Path) -> dict[str, Any]:
         count += 32
     return {
         "method": model.method, "input": [model.preprocessing.height, model.preprocessing.width],
-        "images a second": count / (time.perf_counter() - began), "threads": torch.get_num_threads(), "bytes resident": resident(),
+        "images per second": count / (time.perf_counter() - began), "threads": torch.get_num_threads(), "bytes resident": resident(),
     }  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def constants() -> dict[str, float]:
         row for row in service["rows"] if (row["network"], row["runtime"], row["batch"]) == ("resnet18", "torch", 32)
     ]
     return {
-        "searches or enrolments a second, a machine of 2 cores": row["requests a second"],
+        "searches or enrolments per second, a machine of 2 cores": row["requests per second"],
         "bytes resident, a worker": row["GiB after"] * 2**30,
         "bytes an entry on disk": mine["in process"]["bytes an entry"],
         "bytes an entry in memory": 4.0 * mine["dimension"],
@@ -151,10 +151,10 @@ def plan(
     enrolled = cameras * people_per_hour * images_a_person / 3600
     asked = enrolled + searches_per_hour / 3600
     entries = enrolled * 86_400 * days
-    machines = max(1, math.ceil(asked / (FULL * known["searches or enrolments a second, a machine of 2 cores"])))
+    machines = max(1, math.ceil(asked / (FULL * known["searches or enrolments per second, a machine of 2 cores"])))
     memory = entries * known["bytes an entry in memory"]
     return {
-        "images enrolled a second": enrolled, "requests a second": asked, "entries kept": entries,
+        "images enrolled per second": enrolled, "requests per second": asked, "entries kept": entries,
         "GB of vectors in memory, exact": memory / 1e9, "GB in memory, HNSW": memory * known["of HNSW, times the memory"] / 1e9,
         "GB on disk": entries * known["bytes an entry on disk"] / 1e9,
         "machines of 2 cores, half busy": machines,

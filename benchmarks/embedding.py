@@ -195,7 +195,7 @@ def ratios(taken: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def markdown_table(results: dict[str, Any]) -> str:
-    """What docs/search.md shows of the cases: images a second of the faster precision, and the ratios of both."""
+    """What docs/search.md shows of the cases: images per second of the faster precision, and the ratios of both."""
     lines = [
         "| network, input | one at a time | `crossreid embed` | times one at a time (float32) | of the bare network (float32) |",
         "|---|---|---|---|---|",

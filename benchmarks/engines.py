@@ -62,7 +62,7 @@ def measure(case: str, rounds: int, batches: int, batch: int = BATCH) -> dict[st
 
 
 def markdown_table(results: dict[str, Any]) -> str:
-    """What docs/export.md shows: times the images a second of a core of torch in float32, in the same round."""
+    """What docs/export.md shows: times the images per second of a core of torch in float32, in the same round."""
     names = list(next(iter(results.values()))["times_torch"])
     lines = [f"| network, input | batch | {' | '.join(names[1:])} |", f"|---|---:|{'---:|' * (len(names) - 1)}"]
     for case, found in results.items():

@@ -64,12 +64,12 @@ STEPS: tuple[tuple[str, str, str | None, tuple[str, ...]], ...] = (
     ("VKD official, teacher, float32", "vkd_mars_official", "teacher", ()),
     ("VKD official, student, float32", "vkd_mars_official", "student", ()),
 )
-# Of data sheets: dense products a second, bytes a second; and a few microseconds to start an operation, as measured on others.
+# Of data sheets: dense products per second, bytes per second; and a few microseconds to start an operation, as measured on others.
 CARDS = {
     "H100": {"32-true": Rates(495e12, 3.35e12, 4e-6), "bf16-mixed": Rates(989e12, 3.35e12, 4e-6)},
     "H200": {"32-true": Rates(495e12, 4.8e12, 4e-6), "bf16-mixed": Rates(989e12, 4.8e12, 4e-6)},
 }
-# Images a second on one H200, 2026-11-27, of the code as it was; of the last two the best arrangement of bare losses and step.
+# Images per second on one H200, 2026-11-27, of the code as it was; of the last two the best arrangement of bare losses and step.
 BEFORE = {"VD official, float32": 573, "VD, bf16": 1346, "baseline, bf16": 4005}
 # What is switched on by itself, for two of these.
 SWITCHED = ("VD, bf16", "baseline, bf16")
@@ -386,7 +386,7 @@ class Waited:
 
 
 def whole_run(bench: Bench, recipe: Recipe) -> dict[str, Any]:
-    """Images a second of `fit` from files to weights, and of the loader alone; the share of time spent waiting for data."""
+    """Images per second of `fit` from files to weights, and of the loader alone; the share of time spent waiting for data."""
     split = open_split(recipe)
     options = recipe.training.model_copy(update={"epochs": 1 if bench.small else 3})
     fabric = make_fabric(options)

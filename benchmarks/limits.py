@@ -44,7 +44,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a machine gives: floating-point operations a second, bytes a second, seconds to start an operation."""
+    """What a machine gives: floating-point operations per second, bytes per second, seconds to start an operation."""
 
     flops: float
     bytes: float

@@ -150,7 +150,7 @@ def main() -> None:
         train(arguments)
         return
     result = measure(arguments, sys.argv[1:])
-    table = Table("", "images a second", "times one", "images a processor second", "times one")
+    table = Table("", "images per second", "times one", "images per processor second", "times one")
     for way, row in result["rows"].items():
         speed, work = row["images_per_second"], row["images_per_processor_second"]
         table.add_row(

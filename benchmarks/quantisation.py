@@ -42,7 +42,7 @@ BATCH = 32
 
 
 def speeds(models: dict[str, EmbeddingModel], images: torch.Tensor, kinds: torch.Tensor, rounds: int) -> dict[str, Any]:
-    """Images a second of a core by each model in each round, and the median of its ratio to float32 in ONNX Runtime."""
+    """Images per second of a core by each model in each round, and the median of its ratio to float32 in ONNX Runtime."""
     taken: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(rounds + 1):  # the first, in which everything is prepared, is not counted
         for name, model in models.items():

@@ -98,7 +98,7 @@ def rows_of(found: dict[str, Any], index: str, batch: int) -> list[dict[str, Any
         rows.append({
             "index": index if name == "gallery" else "NumPy scan", "beside": index, "batch": batch, "searches": len(seconds),
             "p50 ms": 1e3 * float(np.median(seconds)), "p99 ms": 1e3 * float(np.quantile(seconds, 0.99)),
-            "recall@10": float(np.mean(shares)), "queries a second": batch * len(seconds) / float(seconds.sum()),
+            "recall@10": float(np.mean(shares)), "queries per second": batch * len(seconds) / float(seconds.sum()),
         })  # fmt: skip
     for row in rows:
         row["times the scan, p50"] = rows[-1]["p50 ms"] / row["p50 ms"]

@@ -104,7 +104,7 @@ def resident_of(pid: int, workers: int) -> float:
 
 
 def bare(run: Path, seconds: float, runtime: str) -> float:
-    """Images a second of the network alone in the service's runtime, on a batch in memory, with all threads."""
+    """Images per second of the network alone in the service's runtime, on a batch in memory, with all threads."""
     import torch
 
     from crossreid.inference.open_by_engine import open_by_engine
@@ -215,7 +215,7 @@ def served(
         "batch": batch, "workers": workers, "clients": clients, "seconds": took, "requests": len(found), "runtime": runtime,
         "errors": sum(each[1] != 200 for each in found),
         "wrong": sum(each[1] == 200 and each[3] != str(paths[each[0]]) for each in found),
-        "requests a second": len(found) / took, "p50 ms": float(np.quantile(times, 0.5)),
+        "requests per second": len(found) / took, "p50 ms": float(np.quantile(times, 0.5)),
         "p99 ms": float(np.quantile(times, 0.99)), "GiB before": before, "GiB after": after,
         "GiB of the process that was started": first,
     }  # fmt: skip
@@ -256,8 +256,8 @@ def benchmark(
             alone = [bare(place / "run", seconds / 6, kind)]
             row = served(place, place / "run", paths, batch, clients, seconds, kind, milvus, count)
             alone.append(bare(place / "run", seconds / 6, kind))
-            row = {"network": name, "input": list(size), **row, "bare images a second": alone}
-            row["of the bare network"] = row["requests a second"] / float(np.mean(alone))
+            row = {"network": name, "input": list(size), **row, "bare images per second": alone}
+            row["of the bare network"] = row["requests per second"] / float(np.mean(alone))
             rows.append(row)
         shutil.rmtree(place)
     return {
@@ -269,7 +269,7 @@ def benchmark(
 def markdown(result: dict[str, Any]) -> str:
     """The table of docs/service.md."""
     lines = [
-        "| network, input | runtime, batch | requests a second | p50 ms | p99 ms | failed | of the bare network | GiB resident |",
+        "| network, input | runtime, batch | requests per second | p50 ms | p99 ms | failed | of the bare network | GiB resident |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in result["rows"]:
@@ -277,7 +277,7 @@ def markdown(result: dict[str, Any]) -> str:
         workers = f", {row['workers']} workers" if row.get("workers", 1) > 1 else ""
         cells = [
             f"{row['network']}, {height} x {width}", f"{row['runtime']}, {row['batch']}{workers}",
-            f"{row['requests a second']:.0f}", f"{row['p50 ms']:.0f}", f"{row['p99 ms']:.0f}",
+            f"{row['requests per second']:.0f}", f"{row['p50 ms']:.0f}", f"{row['p99 ms']:.0f}",
             f"{row['errors'] + row['wrong']} of {row['requests']:,}", f"{100 * row['of the bare network']:.0f} %",
             f"{row['GiB after']:.2f}",
         ]  # fmt: skip

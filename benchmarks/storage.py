@@ -154,7 +154,7 @@ def main() -> None:
         rows.append({"what": name, "images_per_second": round(given.images / median(taken), 1),
                      "beside": "a command" if name in commands else "files", "ratio": round(ratio, 2),
                      "seconds": [round(one, 2) for one in taken]})  # fmt: skip
-    table = Table("what", "images a second", "beside", "times as fast")
+    table = Table("what", "images per second", "beside", "times as fast")
     for row in rows:
         table.add_row(row["what"], str(row["images_per_second"]), row["beside"], f"{row['ratio']:.2f}")
     Console().print(table)

@@ -249,7 +249,7 @@ def main() -> None:
     table.add_row(rest, f"{result['rest_percent']:.1f} %", f"{result['rest_percent_of_processor']:.1f} %")
     for name, way in result["ways"].items():
         table.add_row(f"whole step, {name}", f"{1e3 * way['seconds']:.1f}", f"{1e3 * way['processor']:.1f}")
-    table.add_row("images a second", f"{result['images_per_second']:.1f}")
+    table.add_row("images per second", f"{result['images_per_second']:.1f}")
     Console().print(table)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

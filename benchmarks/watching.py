@@ -186,7 +186,9 @@ def speeds(out: Path, city: Path, model: Path, detectors: Sequence[str]) -> list
                     "load": os.getloadavg()[0],
                 }
             )
-            print(f"{detector}, {cameras} camera(s): {rate:.1f} frames a second, {busy:.2f} ms of CPU each", flush=True)
+            print(
+                f"{detector}, {cameras} camera(s): {rate:.1f} frames per second, {busy:.2f} ms of CPU each", flush=True
+            )
     return rows
 
 
@@ -230,7 +232,7 @@ def tenths(noted: Sequence[tuple[float, int]], watched: float) -> dict[str, Any]
 
 
 def gpu_estimate(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Frames a second of one camera with a network as detector, if that were `GPU_FACTOR` times as fast: an estimate by the
+    """Frames per second of one camera with a network as detector, if that were `GPU_FACTOR` times as fast: an estimate by the
     milliseconds of CPU that the watching process took for a frame, with a network and with a file. The network that embeds stays
     on the CPU in it, so that a GPU would do better still."""
     busy = {row["detector"]: row["cpu_ms"] for row in rows if row["cameras"] == 1}

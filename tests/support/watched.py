@@ -37,7 +37,7 @@ def crops(world):
 
 
 def tracklet(camera, track, first, seconds, embedding, night=False, crop=None, finished=True):
-    """A track of someone who walks from left to right, two frames a second."""
+    """A track of someone who walks from left to right, two frames per second."""
     times = START + first + np.arange(0, seconds + 0.25, 0.5)
     indexes = np.round((times - START) * 2).astype(np.int64)
     left = np.linspace(10, 200, len(times), dtype=np.float32)

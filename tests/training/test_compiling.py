@@ -88,7 +88,9 @@ def test_every_method_is_one_graph_and_stays_it(case, tiny_backbone):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 def test_code_that_is_generated_gives_the_same_losses_and_gradients(tiny_backbone):
     """With torch's own backend, in C++. Without dropout, as its draws are others."""
-    compiled, plain = (method_of("baseline", small=TINY | {"name": "one_layer", "last_stride_one": False}) for _ in range(2))
+    compiled, plain = (
+        method_of("baseline", small=TINY | {"name": "one_layer", "last_stride_one": False}) for _ in range(2)
+    )
     batch, said = batch_of("baseline"), []
     found = compile_losses(compiled, TrainingOptions(), CPU, say=said.append)(batch)
     expected = plain.losses(batch)
