@@ -99,7 +99,9 @@ def test_students_wait_for_their_teachers(base, tmp_path, monkeypatch):
     recipe = load_recipe(tmp_path / "student" / "seed-1" / "recipe.yaml")
     assert recipe.method.teacher == tmp_path / "teacher" / "seed-1"
     text = markdown_table(table)
-    assert "| rank-1, I2V | mAP, I2V | rank-1, V2V | mAP, V2V | against" in text.replace("|  |", "|", 1)
+    assert "| rank-1, I2V | mAP, I2V | rank-1, V2V | mAP, V2V | mAP, I2V, against student: all terms |" in text.replace(
+        "|  |", "|", 1
+    )
     assert "**teacher and students**" in text
     assert terminal_table(table)
     assert draw_study(json.loads((tmp_path / "table.json").read_text()))

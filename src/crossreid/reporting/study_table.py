@@ -58,12 +58,21 @@ def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
 
 
 def head_of(table: Mapping[str, Any]) -> list[str]:
-    named = {row["key"]: f"{row['group']}, {row['title']}" for row in table["rows"]}
     columns, compared = columns_of(table)
-    of = "" if compared == COLUMNS[2] else f", {_titled(compared)}"
+    of = "" if compared == COLUMNS[2] else f"{_titled(compared)}, "
     own = {row["title"] for row in table["rows"] if row.get("reference") == row["key"]}  # with one reference per group
-    against = f"against {' or '.join(sorted(own)) or named.get(table['reference'], table['reference'])}{of}"
+    against = f"{of}against {' or '.join(sorted(own)) or _named(table, table['reference'])}"
     return ["", *map(_titled, columns), against, *["published on SYSU-MM01, rank-1 / mAP"] * _any_published(table)]
+
+
+def _named(table: Mapping[str, Any], key: str) -> str:
+    """Return the title of a row, after its group's if it says too little by itself."""
+    titles = [row["title"] for row in table["rows"]]
+    for row in table["rows"]:
+        if row["key"] == key:
+            alone = titles.count(row["title"]) == 1 and not row["title"].isdigit()
+            return row["title"] if alone else f"{row['group']}, {row['title']}"
+    return key
 
 
 def _any_published(table: Mapping[str, Any]) -> bool:
@@ -109,10 +118,10 @@ def terminal_table(table: Mapping[str, Any]) -> Group:
         for cells in rows:
             view.add_row(cells[0], *(cell.split(" / ")[0].replace(" ", "") for cell in cells[1:]))
         views.append(view)
-    of = f"{compared[1]} of {_short(compared[0]) if compared != COLUMNS[2] else 'both'}"
     against = head_of(table)[1 + len(columns)]
+    of = f", {compared[1]} of both" if compared == COLUMNS[2] else ""
     published = " published: rank-1." if _any_published(table) else ""
-    note = f"{note_of(table)} difference: {against}, {of}.{published}"
+    note = f"{note_of(table)} difference: {against}{of}.{published}"
     return Group(*views, Text(note, style="italic"))
 
 
