@@ -1,6 +1,7 @@
 """Low-rank adaptation: what learns, what is the same without the package, and what is asked for without it."""
 
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from crossreid.models.lora import has_adapters, merged
 from crossreid.training.optimisation import OptimiserOptions, make_optimiser
 from small_backbone import IMAGES
 
-pytest.importorskip("peft")
+pytestmark = pytest.mark.skipif(find_spec("peft") is None, reason="no peft")  # whose import takes seconds
 BACKBONE = {"name": "test_vit", "weights": "none", "last_stride_one": False}
 LORA = {"rank": 2, "alpha": 4.0, "targets": ["qkv", "fc1"]}
 

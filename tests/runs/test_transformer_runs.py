@@ -1,6 +1,7 @@
 """Runs of transformers from the command line to an exported file: what their options say holds on the way."""
 
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from crossreid.runs.scoring import reading
 from crossreid.training.checkpoint import load_checkpoint
 from small_model import recipe_of, write_run
 
-pytest.importorskip("peft")
+pytestmark = pytest.mark.skipif(find_spec("peft") is None, reason="no peft")  # whose import takes seconds
 SIZE = (48, 32)
 TRANSFORMER = {"tokens": "class", "patch_stride": 12, "drop_path": 0.1, "side_information": "both"}
 
