@@ -8,7 +8,6 @@ from crossreid.methods import METHODS, build_method
 
 CLASSES = 3
 SMALL = {"name": "test_resnet", "weights": "none"}
-TINY = {"name": "tiny_net", "weights": "none"}
 HEADS = {"bottleneck": {"hidden": (16, 12), "width": 8}}
 THREE = ("variational_distillation", "information_bottleneck", "variational_information_bottleneck")
 ADDED = {

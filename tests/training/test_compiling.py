@@ -15,7 +15,8 @@ from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import make_fabric
 from crossreid.training.state import initial_state
 from crossreid.training.step import train_step
-from method_cases import TINY, batch_of, method_of, total
+from method_cases import batch_of, method_of, total
+from tiny_backbone import TINY_NETWORK
 from tiny_backbone import tiny_backbone as tiny_backbone
 
 CPU = torch.device("cpu")
@@ -73,7 +74,7 @@ def assert_the_same(compiled, plain, losses, batch):
 
 @pytest.mark.parametrize("case", WHOLE)
 def test_every_method_is_one_graph_and_stays_it(case, tiny_backbone):
-    compiled, plain = (method_of(case, small=TINY, **CHANGES.get(case, {})) for _ in range(2))
+    compiled, plain = (method_of(case, small=TINY_NETWORK, **CHANGES.get(case, {})) for _ in range(2))
     said = []
     # The gradient's graph costs three times that of the losses: it is made for the smallest method of two networks.
     backend = Counted("aot_eager" if case == "vkd by modality" else "eager")
@@ -89,7 +90,7 @@ def test_every_method_is_one_graph_and_stays_it(case, tiny_backbone):
 def test_code_that_is_generated_gives_the_same_losses_and_gradients(tiny_backbone):
     """With torch's own backend, in C++. Without dropout, as its draws are others."""
     compiled, plain = (
-        method_of("baseline", small=TINY | {"name": "one_layer", "last_stride_one": False}) for _ in range(2)
+        method_of("baseline", small=TINY_NETWORK | {"name": "one_layer", "last_stride_one": False}) for _ in range(2)
     )
     batch, said = batch_of("baseline"), []
     found = compile_losses(compiled, TrainingOptions(), CPU, say=said.append)(batch)
@@ -100,7 +101,7 @@ def test_code_that_is_generated_gives_the_same_losses_and_gradients(tiny_backbon
 
 
 def test_batches_of_another_composition_are_compiled_at_most_once_more(tiny_backbone):
-    compiled, plain = (method_of("vd paper", small=TINY, branches="specific") for _ in range(2))
+    compiled, plain = (method_of("vd paper", small=TINY_NETWORK, branches="specific") for _ in range(2))
     said, backend = [], Counted("eager")
     losses = compile_losses(compiled, TrainingOptions(), CPU, say=said.append, backend=backend)
     whole = batch_of("vd paper")
@@ -148,7 +149,10 @@ def test_losses_that_branch_on_values_fall_back_by_name():
 def test_a_loss_of_another_library_falls_back_by_name(tiny_backbone, monkeypatch):
     pytest.importorskip("pytorch_metric_learning")
     monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))  # no need of C++
-    method, said = method_of("baseline", small=TINY, losses={"metric_learning": {"loss": "TripletMarginLoss"}}), []
+    method, said = (
+        method_of("baseline", small=TINY_NETWORK, losses={"metric_learning": {"loss": "TripletMarginLoss"}}),
+        [],
+    )
     losses = compile_losses(method, TrainingOptions(), CPU, say=said.append, backend="eager")
     batch = batch_of("baseline")
     assert losses(batch).keys() == {"identity", "triplet", "metric_learning"}
@@ -192,7 +196,7 @@ def test_a_run_that_is_compiled_keeps_its_method_its_copies_and_its_checkpoint_a
     tiny_backbone, monkeypatch, capsys
 ):
     options = TrainingOptions(accelerator="cpu", compile=True, ema=0.9)
-    method = method_of("baseline", small=TINY)
+    method = method_of("baseline", small=TINY_NETWORK)
     keys = set(method.state_dict())
     backend = Counted("eager")
     monkeypatch.setattr(
